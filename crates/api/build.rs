@@ -24,8 +24,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(FILES, [PROTO])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("pullpass.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure()
-        .skip_debug(SECRET_BEARING)
-        .compile_fds(descriptors)?;
+    tonic_prost_build::configure().skip_debug(SECRET_BEARING).compile_fds(descriptors)?;
     Ok(())
 }

@@ -31,19 +31,13 @@ pub struct Error {
 impl Error {
     /// A problem with a field.
     pub fn new(field: impl Into<String>, problem: impl Display) -> Self {
-        Self {
-            field: field.into(),
-            problem: problem.to_string(),
-        }
+        Self { field: field.into(), problem: problem.to_string() }
     }
 
     /// The same, seen from the message that holds this one as `outer`.
     #[must_use]
     pub fn within(self, outer: &str) -> Self {
-        Self {
-            field: format!("{outer}.{}", self.field),
-            ..self
-        }
+        Self { field: format!("{outer}.{}", self.field), ..self }
     }
 }
 
@@ -63,11 +57,7 @@ fn each<T, E: Display, C: FromIterator<T>>(
     texts: &[String],
     parse: impl Fn(&str) -> Result<T, E>,
 ) -> Result<C, Error> {
-    texts
-        .iter()
-        .enumerate()
-        .map(|(i, text)| field(&format!("{name}[{i}]"), parse(text)))
-        .collect()
+    texts.iter().enumerate().map(|(i, text)| field(&format!("{name}[{i}]"), parse(text))).collect()
 }
 
 /// A point in time as the wire has it.
@@ -114,9 +104,7 @@ fn link_field(problem: &pullpass_domain::link::Error) -> &'static str {
 fn namespaces(message: Option<&wire::NamespaceSelection>) -> Result<Namespaces, Error> {
     let message = message.ok_or_else(|| Error::new("namespaces", "is missing: say in which namespaces"))?;
     let names = each("namespaces.names", &message.names, |n| Namespace::new(n))?;
-    let excluded = each("namespaces.exclude_names", &message.exclude_names, |n| {
-        Namespace::new(n)
-    })?;
+    let excluded = each("namespaces.exclude_names", &message.exclude_names, |n| Namespace::new(n))?;
     let labels = message.match_labels.clone().into_iter().collect();
     let by = field("namespaces", By::new(names, labels, message.all))?;
     field("namespaces", Namespaces::new(by, excluded))
@@ -125,9 +113,7 @@ fn namespaces(message: Option<&wire::NamespaceSelection>) -> Result<Namespaces, 
 fn service_accounts(message: Option<&wire::ServiceAccountSelection>) -> Result<ServiceAccounts, Error> {
     let message =
         message.ok_or_else(|| Error::new("service_accounts", "is missing: say which service accounts"))?;
-    let names = each("service_accounts.names", &message.names, |n| {
-        ServiceAccount::new(n)
-    })?;
+    let names = each("service_accounts.names", &message.names, |n| ServiceAccount::new(n))?;
     let labels = message.match_labels.clone().into_iter().collect();
     field("service_accounts", By::new(names, labels, message.all)).map(ServiceAccounts::new)
 }
@@ -149,10 +135,9 @@ fn secret_type(number: i32) -> Result<SecretType, Error> {
             Ok(SecretType::DockerConfigJson)
         }
         Ok(wire::SecretType::Dockercfg) => Ok(SecretType::Dockercfg),
-        Err(_) => Err(Error::new(
-            "secret_type",
-            "must be SECRET_TYPE_DOCKERCONFIGJSON or SECRET_TYPE_DOCKERCFG",
-        )),
+        Err(_) => {
+            Err(Error::new("secret_type", "must be SECRET_TYPE_DOCKERCONFIGJSON or SECRET_TYPE_DOCKERCFG"))
+        }
     }
 }
 
@@ -164,11 +149,7 @@ pub fn link_message(name: &LinkName, link: &Link) -> wire::SecretLink {
         clusters: strings(link.clusters()),
         namespaces: Some(namespaces_message(link.namespaces())),
         service_accounts: Some(service_accounts_message(link.service_accounts())),
-        usages: link
-            .usages()
-            .iter()
-            .map(|usage| usage_message(*usage).into())
-            .collect(),
+        usages: link.usages().iter().map(|usage| usage_message(*usage).into()).collect(),
         secret_name: link.secret_name().to_string(),
         secret_type: secret_type_message(link.secret_type()).into(),
         ..Default::default()
@@ -180,10 +161,8 @@ fn strings<'a, T: ToString + 'a>(names: impl IntoIterator<Item = &'a T>) -> Vec<
 }
 
 fn namespaces_message(selection: &Namespaces) -> wire::NamespaceSelection {
-    let mut message = wire::NamespaceSelection {
-        exclude_names: strings(selection.excluded()),
-        ..Default::default()
-    };
+    let mut message =
+        wire::NamespaceSelection { exclude_names: strings(selection.excluded()), ..Default::default() };
     match selection.by() {
         By::Names(names) => message.names = strings(names),
         By::Labels(labels) => message.match_labels = labels.clone().into_iter().collect(),
@@ -351,10 +330,7 @@ mod tests {
             assert_eq!(error.field, field);
             let status = tonic::Status::from(error);
             assert_eq!(
-                status
-                    .get_error_details()
-                    .bad_request()
-                    .map(|b| b.field_violations[0].field.clone()),
+                status.get_error_details().bad_request().map(|b| b.field_violations[0].field.clone()),
                 Some(field.into())
             );
         }
@@ -365,10 +341,7 @@ mod tests {
         use wire::image_grant::Subject as S;
         let name = GrantName::from_id("g").expect("a name");
         let subjects = [
-            S::ServiceAccount(wire::ServiceAccountSubject {
-                namespace: "a".into(),
-                name: "default".into(),
-            }),
+            S::ServiceAccount(wire::ServiceAccountSubject { namespace: "a".into(), name: "default".into() }),
             S::ProjectServiceAccounts("a".into()),
             S::Group("developers".into()),
             S::User("alice".into()),
@@ -390,9 +363,7 @@ mod tests {
     fn a_service_account_is_not_granted_to_as_a_user() {
         let message = wire::ImageGrant {
             project: "b".into(),
-            subject: Some(wire::image_grant::Subject::User(
-                "system:serviceaccount:a:default".into(),
-            )),
+            subject: Some(wire::image_grant::Subject::User("system:serviceaccount:a:default".into())),
             clusters: vec!["clusters/dev".into()],
             ..Default::default()
         };

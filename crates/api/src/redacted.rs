@@ -47,47 +47,26 @@ mod tests {
             format!("{login:?}"),
             format!(
                 "{:?}",
-                credential::Material {
-                    source: Some(credential::material::Source::Login(login.clone()))
-                }
+                credential::Material { source: Some(credential::material::Source::Login(login.clone())) }
             ),
             format!(
                 "{:?}",
                 credential::CreateCredentialRequest {
                     material: Some(credential::Material {
-                        source: Some(credential::material::Source::DockerConfig(
-                            b"fake-canary".to_vec()
-                        ))
+                        source: Some(credential::material::Source::DockerConfig(b"fake-canary".to_vec()))
                     }),
                     ..Default::default()
                 }
             ),
+            format!("{:?}", credential::FetchPullSecretRequest { ticket: "fake-canary".into() }),
             format!(
                 "{:?}",
-                credential::FetchPullSecretRequest {
-                    ticket: "fake-canary".into()
-                }
+                credential::FetchPullSecretResponse { data: b"fake-canary".to_vec(), versions: vec![] }
             ),
-            format!(
-                "{:?}",
-                credential::FetchPullSecretResponse {
-                    data: b"fake-canary".to_vec(),
-                    versions: vec![]
-                }
-            ),
-            format!(
-                "{:?}",
-                grant::IssueTicketResponse {
-                    ticket: "fake-canary".into(),
-                    expire_time: None
-                }
-            ),
+            format!("{:?}", grant::IssueTicketResponse { ticket: "fake-canary".into(), expire_time: None }),
         ];
         for text in texts {
-            assert!(
-                !text.contains("fake-canary") && !text.contains("102, 97, 107, 101"),
-                "{text}"
-            );
+            assert!(!text.contains("fake-canary") && !text.contains("102, 97, 107, 101"), "{text}");
         }
     }
 }
