@@ -1,0 +1,33 @@
+//! What every Pullpass process shares, so that the services hold only their own business.
+//!
+//! ```text
+//!  service::main ─► config::load ─► telemetry::init ─► Shutdown ─► the service's own app
+//!
+//!  client::connect ─ TLS 1.3, SPIFFE both ways ─► server::Server
+//!   (traceparent in)                                observe ─► authorize ─► handler
+//!                                                   (span, log, metrics)    (identity::peer)
+//! ```
+//!
+//! Nothing here knows about credentials, links or clusters.
+
+pub mod authorize;
+pub mod client;
+pub mod clock;
+pub mod config;
+pub mod identity;
+mod observe;
+pub mod server;
+pub mod service;
+pub mod shutdown;
+pub mod status;
+pub mod telemetry;
+#[cfg(test)]
+mod testing;
+pub mod tls;
+
+pub use client::{Connection, connect};
+pub use clock::{Clock, ManualClock};
+pub use identity::{Pattern, PeerIdentity, SpiffeId, peer};
+pub use server::Server;
+pub use shutdown::Shutdown;
+pub use tls::Tls;

@@ -1,0 +1,235 @@
+use tokio::{
+    io::AsyncReadExt,
+    net::TcpStream,
+    time::{Instant, timeout},
+};
+use tonic::{Code, server::NamedService};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus as Wire, health_client::HealthClient,
+};
+use tracing::{Instrument, info_span};
+
+use super::*;
+use crate::{
+    client::{Connection, connect},
+    telemetry,
+    testing::{Authority, CLIENT, Node, Probe, Running, SERVER, call, header, record, server_config},
+};
+
+const BUDGET: Duration = Duration::from_secs(10);
+/// Only reached by a test that fails.
+const TOO_LONG: Duration = Duration::from_secs(30);
+
+/// An authority, the files of both sides, and a running server.
+struct Scene {
+    authority: Authority,
+    server: Node,
+    client: Node,
+    server_tls: Arc<Tls>,
+    running: Running,
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self::with(BUDGET, |_| {})
+    }
+
+    fn with(budget: Duration, change: impl FnOnce(&mut ServerConfig)) -> Self {
+        let authority = Authority::new();
+        let (server, client) = (Node::new(&authority, SERVER), Node::new(&authority, CLIENT));
+        let server_tls = server.tls();
+        let mut config = server_config(&server);
+        change(&mut config);
+        let running = Running::start(&config, &server_tls, budget);
+        Self { authority, server, client, server_tls, running }
+    }
+
+    fn connect(&self) -> Connection {
+        connect(&self.client.tls(), &self.running.peer)
+    }
+
+    fn connect_as(&self, id: &str) -> Connection {
+        connect(&Node::new(&self.authority, id).tls(), &self.running.peer)
+    }
+}
+
+#[tokio::test]
+async fn a_handler_sees_who_calls_and_by_which_certificate() {
+    let scene = Scene::new();
+    let answer = call(&mut scene.connect(), "Look").await.unwrap();
+    assert_eq!(header(&answer, "principal"), CLIENT);
+    let thumbprint = scene.client.tls().identity().certificate_sha256;
+    assert_eq!(header(&answer, "thumbprint"), format!("{thumbprint:?}"));
+}
+
+#[tokio::test]
+async fn a_principal_without_a_rule_is_denied_all_but_health() {
+    let scene = Scene::new();
+    let mut stranger = scene.connect_as("spiffe://example.org/applier/west");
+    assert_eq!(call(&mut stranger, "Look").await.unwrap_err().code(), Code::PermissionDenied);
+    let mut health = HealthClient::new(stranger);
+    let request = HealthCheckRequest { service: Probe::NAME.to_owned() };
+    assert_eq!(health.check(request).await.unwrap().into_inner().status(), Wire::Serving);
+}
+
+#[tokio::test]
+async fn whoever_the_server_refuses_is_told_unavailable_and_why() {
+    let scene = Scene::new();
+    let foreign = Node::new(&Authority::new(), CLIENT);
+    foreign.trust(&scene.authority);
+    let refusal = call(&mut connect(&foreign.tls(), &scene.running.peer), "Look").await.unwrap_err();
+    assert_eq!(refusal.code(), Code::Unavailable);
+    assert!(refusal.message().contains("fatal alert"), "{}", refusal.message());
+}
+
+#[tokio::test]
+async fn a_server_with_another_id_is_unavailable_by_name_and_cause() {
+    let scene = Scene::new();
+    let mut peer = scene.running.peer.clone();
+    peer.identity = "spiffe://example.org/grant-manager".parse().unwrap();
+    let refusal = call(&mut connect(&scene.client.tls(), &peer), "Look").await.unwrap_err();
+    assert_eq!(refusal.code(), Code::Unavailable);
+    for part in [
+        peer.endpoint.as_str(),
+        "spiffe://example.org/grant-manager",
+        "the server is spiffe://example.org/server",
+    ] {
+        assert!(refusal.message().contains(part), "{:?} does not say {part:?}", refusal.message());
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_is_not_there_is_unavailable() {
+    let scene = Scene::new();
+    for (endpoint, cause) in [("127.0.0.1:1", "refused"), ("no endpoint", "invalid")] {
+        let mut peer = scene.running.peer.clone();
+        endpoint.clone_into(&mut peer.endpoint);
+        let error = call(&mut connect(&scene.client.tls(), &peer), "Look").await.unwrap_err();
+        assert_eq!(error.code(), Code::Unavailable);
+        assert!(error.message().contains(endpoint) && error.message().contains(cause), "{}", error.message());
+    }
+}
+
+#[tokio::test]
+async fn a_connection_outlives_a_restart_of_its_server() {
+    let mut scene = Scene::new();
+    let mut connection = scene.connect();
+    call(&mut connection, "Look").await.unwrap();
+    let mut config = server_config(&scene.server);
+    config.listen = scene.running.peer.endpoint.parse().unwrap();
+    scene.running.stop().await;
+    assert_eq!(call(&mut connection, "Look").await.unwrap_err().code(), Code::Unavailable);
+    scene.running = Running::start(&config, &scene.server_tls, BUDGET);
+    call(&mut connection, "Look").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_reload_serves_new_connections_while_an_old_one_lives_on() {
+    let scene = Scene::new();
+    let mut old = scene.connect();
+    let before = call(&mut old, "Look").await.unwrap();
+
+    let next = Authority::new();
+    scene.server.trust(&next);
+    assert!(scene.server_tls.reload().unwrap());
+    assert_eq!(call(&mut scene.connect(), "Look").await.unwrap_err().code(), Code::Unavailable);
+    scene.client.renew(&next.issue(&[CLIENT]));
+    let new = call(&mut scene.connect(), "Look").await.unwrap();
+    assert_ne!(header(&new, "thumbprint"), header(&before, "thumbprint"));
+
+    let after = call(&mut old, "Look").await.unwrap();
+    assert_eq!(header(&after, "thumbprint"), header(&before, "thumbprint"));
+}
+
+#[tokio::test]
+async fn the_trace_of_the_caller_goes_on_in_the_handler() {
+    record();
+    let scene = Scene::new();
+    let mut connection = scene.connect();
+    let (ours, theirs) = async {
+        let answer = call(&mut connection, "Look").await.unwrap();
+        (telemetry::trace_context().unwrap(), header(&answer, "trace").to_owned())
+    }
+    .instrument(info_span!("caller"))
+    .await;
+    let trace = |traceparent: &str| traceparent.split('-').nth(1).unwrap().to_owned();
+    assert_eq!(trace(&ours), trace(&theirs));
+    assert_ne!(ours, theirs, "the handler has a span of its own");
+}
+
+#[tokio::test]
+async fn a_silent_client_is_dropped_and_holds_up_nobody() {
+    let scene = Scene::with(BUDGET, |config| config.limits.handshake_seconds = 1);
+    let mut silent = TcpStream::connect(&scene.running.peer.endpoint).await.unwrap();
+    call(&mut scene.connect(), "Look").await.unwrap();
+    let read = timeout(TOO_LONG, silent.read(&mut [0; 1])).await.unwrap();
+    assert!(matches!(read, Ok(0) | Err(_)), "the server said something to a client that said nothing");
+}
+
+#[tokio::test]
+async fn connections_over_the_maximum_wait_for_room() {
+    let scene = Scene::with(BUDGET, |config| config.limits.max_connections = 1);
+    let mut first = scene.connect();
+    call(&mut first, "Look").await.unwrap();
+    let mut second = scene.connect();
+    let mut waiting = tokio::spawn(async move { call(&mut second, "Look").await.map(drop) });
+    let early = timeout(Duration::from_millis(200), &mut waiting).await;
+    assert!(early.is_err(), "there was room for a second connection");
+    drop(first);
+    timeout(TOO_LONG, waiting).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_hanging_stream_is_cut_when_the_budget_is_over() {
+    let scene = Scene::with(Duration::from_millis(100), |_| {});
+    let answer = call(&mut scene.connect(), "Hang").await.unwrap();
+    let endpoint = scene.running.peer.endpoint.clone();
+    let began = Instant::now();
+    timeout(TOO_LONG, scene.running.stop()).await.unwrap();
+    assert!(began.elapsed() >= Duration::from_millis(100));
+    let mut body = answer.into_body();
+    let ended = std::future::poll_fn(|cx| http_body::Body::poll_frame(std::pin::Pin::new(&mut body), cx));
+    let status = timeout(TOO_LONG, ended).await.unwrap().unwrap().unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.message().contains(&endpoint), "{}", status.message());
+}
+
+#[tokio::test]
+async fn a_shutdown_tells_those_who_watch_the_health_and_ends() {
+    let scene = Scene::new();
+    let mut health = HealthClient::new(scene.connect());
+    let request = HealthCheckRequest { service: Probe::NAME.to_owned() };
+    let mut watch = health.watch(request).await.unwrap().into_inner();
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), Wire::Serving);
+    let stopping = tokio::spawn(scene.running.stop());
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), Wire::NotServing);
+    assert!(watch.message().await.unwrap().is_none());
+    timeout(TOO_LONG, stopping).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn reflection_is_served_only_where_it_is_switched_on() {
+    let reflection = "grpc.reflection.v1.ServerReflection/*";
+    for (switched_on, expected) in [(true, Code::Ok), (false, Code::Unimplemented)] {
+        let scene = Scene::with(BUDGET, |config| {
+            config.reflection = switched_on;
+            config.authorization[0].methods.push(reflection.to_owned());
+        });
+        let mut connection = scene.connect();
+        let request = http::Request::post("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
+            .header("content-type", "application/grpc")
+            .body(tonic::body::Body::empty());
+        let answer = tower::Service::call(&mut connection, request.unwrap()).await.unwrap();
+        let code = tonic::Status::from_header_map(answer.headers()).map_or(Code::Ok, |status| status.code());
+        assert_eq!(code, expected);
+    }
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_named() {
+    let scene = Scene::new();
+    let mut config = server_config(&scene.server);
+    config.listen = scene.running.peer.endpoint.parse().unwrap();
+    let error = Server::new(&config, Arc::clone(&scene.server_tls)).unwrap_err();
+    assert_eq!(error.to_string(), format!("failed to listen on {}", config.listen));
+}
