@@ -1,0 +1,52 @@
+# What there is to run: `./just` lists it. CI runs `./just test`.
+
+export RUST_BACKTRACE := "1"
+dev := justfile_directory() / "deploy/dev"
+
+[private]
+default:
+    @{{ just_executable() }} --list --unsorted
+
+# everything: format, lints, unit, property and integration tests, those on the real API server included
+test: lint setup build
+    KUBEBUILDER_ASSETS="$({{ dev }}/kubernetes)" cargo test --locked --workspace --quiet
+
+# walk every procedure on a real API server and a real registry; --keep leaves it running
+demo *ARGS: setup build
+    KUBEBUILDER_ASSETS="$({{ dev }}/kubernetes)" target/debug/demo {{ ARGS }}
+
+# unit and property tests only
+unit:
+    cargo test --locked --workspace --lib
+
+# the end-to-end scenarios whose names contain NAME (all of them without)
+e2e *NAME: setup build
+    KUBEBUILDER_ASSETS="$({{ dev }}/kubernetes)" cargo test --locked --workspace --test '*' -- {{ NAME }}
+
+# format check, clippy, buf lint, cargo-deny
+lint: setup
+    cargo fmt --all --check
+    cargo clippy --locked --workspace --all-targets --quiet -- --deny warnings
+    "$({{ dev }}/tool buf)" lint
+    "$({{ dev }}/tool cargo-deny)" --log-level error check bans licenses sources
+
+# known vulnerabilities in what we depend on (fetches the RustSec database)
+advisories: setup
+    "$({{ dev }}/tool cargo-deny)" check advisories
+
+# format the code
+fmt:
+    cargo fmt --all
+
+# the rustdoc of all crates
+doc:
+    cargo doc --locked --workspace --no-deps
+
+# build the services, the pullpass command and the demo
+build:
+    cargo build --locked --workspace --bins
+
+# install what tests and demo need from Debian's packages; build the Kubernetes binaries if there are none
+setup:
+    {{ dev }}/install
+    @{{ dev }}/kubernetes >/dev/null
