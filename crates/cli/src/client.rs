@@ -1,0 +1,151 @@
+//! The calling side: one lazy connection to each service, errors that say what was tried and where.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use pullpass_api::{
+    applier::v1::cluster_applier_client::ClusterApplierClient,
+    credential::v1::credential_store_client::CredentialStoreClient,
+    grant::v1::grant_manager_client::GrantManagerClient,
+};
+use pullpass_domain::name::ClusterName;
+use pullpass_runtime::{Connection, Tls, config::PeerConfig, connect};
+use tonic::{Response, Status};
+
+use crate::{
+    config::ClientConfig,
+    failure::{CallError, Usage},
+    output::Format,
+    values,
+};
+
+/// No single answer takes longer than this.
+const ANSWER: Duration = Duration::from_secs(30);
+/// Bytes of an answer; a page of 1,000 links with many names is large.
+const MAX_ANSWER: usize = 64 * 1024 * 1024;
+
+/// credential-store.
+pub(crate) type Store = Peer<CredentialStoreClient<Connection>>;
+/// grant-manager.
+pub(crate) type Grants = Peer<GrantManagerClient<Connection>>;
+/// The applier of one cluster.
+pub(crate) type Applier = Peer<ClusterApplierClient<Connection>>;
+
+/// Everything a command needs: the configuration, who we are, and how to write data.
+#[derive(Debug)]
+pub(crate) struct Session {
+    config: ClientConfig,
+    tls: Arc<Tls>,
+    /// How data is written.
+    pub(crate) format: Format,
+}
+
+impl Session {
+    pub(crate) fn new(config: ClientConfig, format: Format) -> anyhow::Result<Self> {
+        let tls =
+            Tls::load(&config.tls).context("the certificate files named in client.toml cannot be used")?;
+        Ok(Self { config, tls: Arc::new(tls), format })
+    }
+
+    /// For other clients than the generated ones of the API.
+    pub(crate) fn connection(&self, peer: &PeerConfig) -> Connection {
+        connect(&self.tls, peer)
+    }
+
+    pub(crate) fn store(&self) -> Store {
+        let peer = &self.config.credential_store;
+        let client =
+            CredentialStoreClient::new(connect(&self.tls, peer)).max_decoding_message_size(MAX_ANSWER);
+        Peer::new("credential-store".to_owned(), peer, client)
+    }
+
+    pub(crate) fn grants(&self) -> Grants {
+        let peer = &self.config.grant_manager;
+        let client = GrantManagerClient::new(connect(&self.tls, peer)).max_decoding_message_size(MAX_ANSWER);
+        Peer::new("grant-manager".to_owned(), peer, client)
+    }
+
+    pub(crate) fn applier(&self, cluster: &ClusterName) -> anyhow::Result<Applier> {
+        let id = cluster.id();
+        let peer = self.config.appliers.get(id).ok_or_else(|| {
+            Usage(format!("client.toml does not say where the applier of cluster {id} is: add [appliers.{id}] with endpoint and identity"))
+        })?;
+        let client =
+            ClusterApplierClient::new(connect(&self.tls, peer)).max_decoding_message_size(MAX_ANSWER);
+        Ok(Peer::new(format!("cluster-applier of {id}"), peer, client))
+    }
+
+    /// The clusters that were named, or else the configured ones.
+    pub(crate) fn clusters(&self, named: Vec<ClusterName>) -> Result<Vec<ClusterName>, Usage> {
+        if !named.is_empty() {
+            return Ok(named);
+        }
+        let configured = self.config.clusters.iter().map(|cluster| values::cluster(cluster));
+        let configured: Vec<_> = configured
+            .collect::<Result<_, _>>()
+            .map_err(|e| Usage(format!("`clusters` in client.toml: {e}")))?;
+        if configured.is_empty() {
+            return Err(Usage(
+                "no cluster is given: use `--cluster K`, or name one in `clusters` in client.toml".into(),
+            ));
+        }
+        Ok(configured)
+    }
+}
+
+/// A service that we call.
+#[derive(Debug, Clone)]
+pub(crate) struct Peer<C> {
+    service: String,
+    config: PeerConfig,
+    client: C,
+}
+
+impl<C: Clone> Peer<C> {
+    fn new(service: String, config: &PeerConfig, client: C) -> Self {
+        Self { service, config: config.clone(), client }
+    }
+
+    /// Makes one call. `attempted` is what it is for, as in `create credential quay`.
+    pub(crate) async fn call<T, F>(&self, attempted: impl Into<String>, call: F) -> Result<T, CallError>
+    where
+        F: AsyncFnOnce(C) -> Result<Response<T>, Status>,
+    {
+        let answer = tokio::time::timeout(ANSWER, call(self.client.clone())).await;
+        let silent = |_| Err(Status::deadline_exceeded(format!("no answer within {} s", ANSWER.as_secs())));
+        match answer.unwrap_or_else(silent) {
+            Ok(response) => Ok(response.into_inner()),
+            Err(status) => Err(self.failed(attempted, status)),
+        }
+    }
+
+    /// The error of a call that was answered by `status`.
+    pub(crate) fn failed(&self, attempted: impl Into<String>, status: Status) -> CallError {
+        CallError {
+            attempted: attempted.into(),
+            service: self.service.clone(),
+            peer: self.config.clone(),
+            status: Box::new(status),
+        }
+    }
+}
+
+/// All items of a list, page by page. `fetch` takes the token of a page and gives its items and the next token.
+pub(crate) async fn all_pages<T, E, F>(mut fetch: F) -> Result<Vec<T>, E>
+where
+    F: AsyncFnMut(String) -> Result<(Vec<T>, String), E>,
+{
+    let mut all = Vec::new();
+    let mut token = String::new();
+    loop {
+        let (items, next) = fetch(token).await?;
+        all.extend(items);
+        if next.is_empty() {
+            return Ok(all);
+        }
+        token = next;
+    }
+}
+
+/// As large as the services give.
+pub(crate) const PAGE_SIZE: i32 = 1000;

@@ -1,0 +1,112 @@
+//! One service as a child process, which writes what it logs into its file.
+
+use std::{
+    fs::{self, OpenOptions},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command};
+
+use super::{Service, StateDir};
+
+/// What a service may take to die after it was killed.
+const KILL: Duration = Duration::from_secs(5);
+/// How much of a log is shown when a service does not start.
+const TAIL: usize = 10;
+
+/// A running service.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) service: Service,
+    child: Child,
+}
+
+impl Running {
+    /// Starts the program of `service`. It is in a process group of its own, so that Ctrl-C reaches only us, and we
+    /// stop the services in order.
+    pub(super) fn start(state: &StateDir, service: Service) -> anyhow::Result<Self> {
+        free(state, service)?;
+        let program = find(service.binary_name())?;
+        let file = state.log_file(service);
+        let log = || OpenOptions::new().create(true).append(true).open(&file);
+        let log = || log().with_context(|| format!("failed to write {}", file.display()));
+        let child = Command::new(&program)
+            .arg("--config")
+            .arg(state.config_file(service))
+            .stdin(Stdio::null())
+            .stdout(log()?)
+            .stderr(log()?)
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("failed to start {}", program.display()))?;
+        Ok(Self { service, child })
+    }
+
+    /// Waits until it ends by itself.
+    pub(super) async fn ended(&mut self) -> std::io::Result<ExitStatus> {
+        self.child.wait().await
+    }
+
+    /// Asks it to stop, and kills it if it takes longer than `patience`.
+    pub(super) async fn stop(&mut self, patience: Duration) -> anyhow::Result<()> {
+        let name = self.service.binary_name();
+        let pid = self.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        if let Some(pid) = pid {
+            // It may have ended by itself just now.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        match tokio::time::timeout(patience, self.child.wait()).await {
+            Ok(Ok(status)) if status.success() => Ok(()),
+            Ok(Ok(status)) => anyhow::bail!("{name} ended with {status}"),
+            Ok(Err(error)) => Err(error).with_context(|| format!("failed to wait for {name}")),
+            Err(_) => {
+                let _ = self.child.start_kill();
+                let _ = tokio::time::timeout(KILL, self.child.wait()).await;
+                anyhow::bail!("{name} did not stop within {} s and was killed", patience.as_secs())
+            }
+        }
+    }
+}
+
+/// The last lines of a service's log.
+pub(super) fn tail(file: &Path) -> String {
+    let text = fs::read(file).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(TAIL)..].join("\n")
+}
+
+/// Fails if somebody listens where the service is going to.
+fn free(state: &StateDir, service: Service) -> anyhow::Result<()> {
+    let addresses = std::iter::once(state.address(service)).chain(state.metrics_address(service));
+    for address in addresses {
+        TcpListener::bind(address).with_context(|| {
+            format!(
+                "{address}, where {} is to listen, is taken: end the process that has it (`ss -ltnp`), or delete {} to get other ports",
+                service.binary_name(),
+                state.dir().join("ports.toml").display()
+            )
+        })?;
+    }
+    Ok(())
+}
+
+/// The program beside our own, or else on PATH.
+fn find(name: &str) -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe().context("failed to find the folder of this program")?;
+    let beside = own.parent().map(Path::to_owned);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = beside.into_iter().chain(std::env::split_paths(&path));
+    folders.map(|folder| folder.join(name)).find(|program| program.is_file()).with_context(|| {
+        format!(
+            "the program {name} is neither beside {} nor on PATH: `cargo build --workspace` builds it",
+            own.display()
+        )
+    })
+}

@@ -1,0 +1,116 @@
+//! The services' configuration files. Their own types live in their crates, which this one must not know; each service
+//! refuses a field that it does not know, so a difference shows at once.
+
+use std::path::PathBuf;
+
+use pullpass_runtime::{
+    Pattern,
+    authorize::Rule,
+    config::{PeerConfig, ServerConfig},
+};
+use serde::Serialize;
+
+/// credential-store's file.
+#[derive(Debug, Serialize)]
+pub(super) struct CredentialStoreFile {
+    pub(super) key_encryption_key: PathBuf,
+    pub(super) ticket_public_key: PathBuf,
+    pub(super) database: DatabaseSection,
+    pub(super) server: ServerConfig,
+}
+
+/// grant-manager's file.
+#[derive(Debug, Serialize)]
+pub(super) struct GrantManagerFile {
+    pub(super) ticket_signing_key: PathBuf,
+    pub(super) database: DatabaseSection,
+    pub(super) server: ServerConfig,
+}
+
+/// cluster-applier's file.
+#[derive(Debug, Serialize)]
+pub(super) struct ClusterApplierFile {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) kubeconfig: Option<PathBuf>,
+    pub(super) grant_manager: PeerConfig,
+    pub(super) credential_store: PeerConfig,
+    pub(super) server: ServerConfig,
+}
+
+/// Where a service keeps its database.
+#[derive(Debug, Serialize)]
+pub(super) struct DatabaseSection {
+    pub(super) path: PathBuf,
+}
+
+const STORE_PLATFORM: [&str; 8] = [
+    "CreateCredential",
+    "AddCredentialVersion",
+    "GetCredential",
+    "ListCredentials",
+    "UpdateCredential",
+    "DeleteCredential",
+    "DestroyCredentialVersion",
+    "ListAuditEvents",
+];
+const STORE_APPLIER: [&str; 2] = ["WatchCredentials", "FetchPullSecret"];
+const GRANTS_PLATFORM: [&str; 18] = [
+    "CreateSecretLink",
+    "GetSecretLink",
+    "ListSecretLinks",
+    "UpdateSecretLink",
+    "DeleteSecretLink",
+    "CreateImageGrant",
+    "GetImageGrant",
+    "ListImageGrants",
+    "UpdateImageGrant",
+    "DeleteImageGrant",
+    "CreateCluster",
+    "GetCluster",
+    "ListClusters",
+    "UpdateCluster",
+    "DeleteCluster",
+    "GetSyncStatus",
+    "WatchSyncStatus",
+    "ListAuditEvents",
+];
+const GRANTS_APPLIER: [&str; 3] = ["WatchDesiredState", "IssueTicket", "ReportSync"];
+
+/// Who may call what, in development as in production: platform tooling manages, appliers watch and fetch.
+#[derive(Debug)]
+pub(super) struct Authorization {
+    platform: Pattern,
+    applier: Pattern,
+}
+
+impl Authorization {
+    pub(super) fn new(trust_domain: &str) -> anyhow::Result<Self> {
+        Ok(Self {
+            platform: format!("spiffe://{trust_domain}/platform/*").parse()?,
+            applier: format!("spiffe://{trust_domain}/applier/*").parse()?,
+        })
+    }
+
+    pub(super) fn credential_store(&self) -> Vec<Rule> {
+        let service = pullpass_api::service::CREDENTIAL_STORE;
+        let watch = ["WatchCredentials"];
+        let platform = STORE_PLATFORM.iter().chain(&watch);
+        vec![rule(&self.platform, service, platform), rule(&self.applier, service, &STORE_APPLIER)]
+    }
+
+    pub(super) fn grant_manager(&self) -> Vec<Rule> {
+        let service = pullpass_api::service::GRANT_MANAGER;
+        vec![rule(&self.platform, service, &GRANTS_PLATFORM), rule(&self.applier, service, &GRANTS_APPLIER)]
+    }
+
+    pub(super) fn cluster_applier(&self) -> Vec<Rule> {
+        vec![rule(&self.platform, pullpass_api::service::CLUSTER_APPLIER, &["*"])]
+    }
+}
+
+fn rule<'a>(principal: &Pattern, service: &str, methods: impl IntoIterator<Item = &'a &'a str>) -> Rule {
+    Rule {
+        principals: vec![principal.clone()],
+        methods: methods.into_iter().map(|method| format!("{service}/{method}")).collect(),
+    }
+}

@@ -1,0 +1,33 @@
+//! The `pullpass` command: declares and watches image pull secrets and grants over gRPC.
+//!
+//! ```text
+//!  main ─► args::Cli ─► app::run ─► credential, link, grant, cluster, status, plan, audit ─► client::Session ─► services
+//!                                 ├► pki, completion         nothing but files            output ─► stdout
+//!                                 └► dev                      the services themselves      failure ─► stderr, exit code
+//! ```
+//!
+//! Data goes to stdout and everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage.
+
+mod app;
+mod args;
+mod audit;
+mod client;
+mod cluster;
+pub mod config;
+mod credential;
+pub mod dev;
+mod failure;
+mod files;
+mod grant;
+mod input;
+mod json;
+mod link;
+mod output;
+pub mod pki;
+mod plan;
+mod progress;
+mod status;
+mod values;
+mod wait;
+
+pub use app::main;

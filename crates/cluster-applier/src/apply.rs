@@ -1,0 +1,284 @@
+//! Carries out a plan: everything at once, save that a Secret goes only after no service account names it any more.
+//! Whatever the API server answers is noted in the index, so that the next plan is made from it and not from the watch,
+//! which comes later.
+
+mod body;
+
+use std::sync::Arc;
+
+use futures::future::join_all;
+use http::StatusCode;
+use k8s_openapi::api::{
+    authorization::v1::SubjectAccessReview,
+    core::v1::{Secret, ServiceAccount as ApiServiceAccount},
+    rbac::v1::RoleBinding,
+};
+use kube::Resource;
+use pullpass_domain::{
+    grant::Role,
+    name::{GrantName, Namespace, ServiceAccount},
+};
+use serde::de::DeserializeOwned;
+
+use crate::{
+    cluster::{
+        client::{Cluster, Error, Target},
+        index::Kept,
+        object::{Account, BindingFacts, Identity, SecretFacts, SlimSecret, SubjectFacts},
+    },
+    desired::Name,
+    plan::{Action, Change, Edit, Step, View, ownership},
+    state::Shared,
+};
+
+/// What came of one action that did not succeed.
+#[derive(Debug)]
+pub(crate) enum Setback {
+    /// The object was not as we thought. Now we know how it is: plan again.
+    Moved,
+    /// The API server refused, or could not be reached.
+    Failed { causes: Vec<Name>, error: Error },
+}
+
+/// The way into the cluster.
+#[derive(Clone)]
+pub(crate) struct Applier {
+    pub(crate) cluster: Arc<Cluster>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// An object of the index, with its type on the wire and its resource.
+trait Stored: Kept + From<Self::Wire> {
+    type Resource: Resource<DynamicType = ()>;
+    type Wire: DeserializeOwned;
+    fn key(name: &str) -> Option<Self::Name>;
+}
+
+impl Stored for SecretFacts {
+    type Resource = Secret;
+    type Wire = SlimSecret;
+    fn key(name: &str) -> Option<String> {
+        Some(name.to_owned())
+    }
+}
+
+impl Stored for BindingFacts {
+    type Resource = RoleBinding;
+    type Wire = RoleBinding;
+    fn key(name: &str) -> Option<String> {
+        Some(name.to_owned())
+    }
+}
+
+impl Stored for Account {
+    type Resource = ApiServiceAccount;
+    type Wire = ApiServiceAccount;
+    fn key(name: &str) -> Option<ServiceAccount> {
+        ServiceAccount::new(name).ok()
+    }
+}
+
+impl Applier {
+    /// Carries out the actions, and gives the setbacks.
+    pub(crate) async fn apply(&self, view: &View, actions: Vec<Action>) -> Vec<Setback> {
+        self.claim(view, &actions);
+        let (last, first): (Vec<_>, Vec<_>) =
+            actions.into_iter().partition(|action| matches!(action.change, Change::DeleteSecret { .. }));
+        let results = join_all(first.iter().map(|action| self.carry_out(&view.name, action))).await;
+        let is_edit = |action: &Action| matches!(action.change, Change::EditAccount { .. });
+        let edited = first.iter().zip(&results).all(|(action, result)| !is_edit(action) || result.is_ok());
+        let mut setbacks: Vec<_> = results.into_iter().filter_map(Result::err).collect();
+        if edited {
+            let results = join_all(last.iter().map(|action| self.carry_out(&view.name, action))).await;
+            setbacks.extend(results.into_iter().filter_map(Result::err));
+        }
+        self.shared.with(|state| state.index.settle_claims(&view.name));
+        setbacks
+    }
+
+    /// Entries go out together with their Secret. Until it is there, only this note says that they are ours.
+    fn claim(&self, view: &View, actions: &[Action]) {
+        let told = |secret: &str| {
+            let facts = view.state.secrets.get(secret);
+            facts.is_some_and(|facts| ownership::managed_for(&facts.marks).is_some())
+        };
+        self.shared.with(|state| {
+            for action in actions {
+                let Change::EditAccount { account, edits, .. } = &action.change else { continue };
+                let appended = edits.iter().filter(|edit| matches!(edit.step, Step::Append { .. }) && !told(&edit.secret));
+                for edit in appended {
+                    if let Name::Link(link) = &edit.cause {
+                        state.index.claim(&view.name, (account.clone(), edit.list, edit.secret.clone()), link.clone());
+                    }
+                }
+            }
+        });
+    }
+
+    async fn carry_out(&self, namespace: &Namespace, action: &Action) -> Result<(), Setback> {
+        let at = |name| Target { namespace, name };
+        let result = match &action.change {
+            Change::CreateSecret { name, content } => {
+                self.create::<SecretFacts>(at(name), body::secret(at(name), content)).await
+            }
+            Change::UpdateSecret { name, was, content, surplus } => {
+                self.merge::<SecretFacts>(at(name), was, body::secret_patch(was, content, surplus)).await
+            }
+            Change::RecreateSecret { name, was, content } => {
+                self.recreate::<SecretFacts>(at(name), was, body::secret(at(name), content)).await
+            }
+            Change::DeleteSecret { name, was } => self.delete::<SecretFacts>(at(name), was).await,
+            Change::EditAccount { account, was, edits } => self.edit(at(account.as_str()), was, edits).await,
+            Change::CreateBinding { name, binding } => {
+                self.create::<BindingFacts>(at(name), body::binding(at(name), binding)).await
+            }
+            Change::UpdateBinding { name, was, binding } => {
+                self.merge::<BindingFacts>(at(name), was, body::binding_patch(was, binding)).await
+            }
+            Change::RecreateBinding { name, was, binding } => {
+                self.recreate::<BindingFacts>(at(name), was, body::binding(at(name), binding)).await
+            }
+            Change::DeleteBinding { name, was } => self.delete::<BindingFacts>(at(name), was).await,
+            Change::Ask { grant, subject, role } => self.ask(namespace, grant, subject, *role).await,
+        };
+        result.map_err(|problem| problem.of(action))
+    }
+
+    async fn create<S: Stored>(&self, at: Target<'_>, body: Vec<u8>) -> Result<(), Trouble> {
+        match self.cluster.create::<S::Resource, S::Wire>(&at, body).await {
+            Ok(object) => Ok(self.note::<S>(at, object)),
+            Err(error) => self.look::<S>(at, None, error).await,
+        }
+    }
+
+    async fn merge<S: Stored>(&self, at: Target<'_>, was: &Identity, body: Vec<u8>) -> Result<(), Trouble> {
+        match self.cluster.patch::<S::Resource, S::Wire>(&at, "merge-patch", body).await {
+            Ok(object) => Ok(self.note::<S>(at, object)),
+            Err(error) => self.look::<S>(at, Some(was), error).await,
+        }
+    }
+
+    async fn edit(&self, at: Target<'_>, was: &Identity, edits: &[Edit]) -> Result<(), Trouble> {
+        let body = body::account_patch(was, edits);
+        match self.cluster.patch::<ApiServiceAccount, ApiServiceAccount>(&at, "json-patch", body).await {
+            Ok(object) => Ok(self.note::<Account>(at, object)),
+            Err(error) => self.look::<Account>(at, Some(was), error).await,
+        }
+    }
+
+    async fn delete<S: Stored>(&self, at: Target<'_>, was: &Identity) -> Result<(), Trouble> {
+        match self.cluster.delete::<S::Resource>(&at, was).await {
+            Ok(true) => {
+                if let Some(key) = S::key(at.name) {
+                    self.shared.with(|state| state.index.deleted::<S>(at.namespace, &key, was));
+                }
+                Ok(())
+            }
+            Ok(false) => self.refresh::<S>(at).await.map(|_| ()).map_err(Trouble::Error),
+            Err(error) => self.look::<S>(at, Some(was), error).await,
+        }
+    }
+
+    async fn recreate<S: Stored>(&self, at: Target<'_>, was: &Identity, body: Vec<u8>) -> Result<(), Trouble> {
+        self.delete::<S>(at, was).await?;
+        self.create::<S>(at, body).await
+    }
+
+    async fn ask(&self, namespace: &Namespace, grant: &GrantName, subject: &SubjectFacts, role: Role) -> Result<(), Trouble> {
+        let at = Target { namespace, name: grant.id() };
+        let mut permitted = true;
+        for review in body::reviews(namespace, subject, role) {
+            let answer = self.cluster.create::<SubjectAccessReview, body::Reviewed>(&at, review).await;
+            permitted &= answer.map_err(Trouble::Error)?.status.allowed;
+            if !permitted {
+                break;
+            }
+        }
+        self.shared.with(|state| state.index.set_permitted(namespace, grant.clone(), permitted));
+        Ok(())
+    }
+
+    /// Takes the answer to a write into the index.
+    fn note<S: Stored>(&self, at: Target<'_>, object: S::Wire) {
+        if let Some(key) = S::key(at.name) {
+            self.shared.with(|state| state.index.put(at.namespace, key, S::from(object)));
+        }
+    }
+
+    /// After a refusal that may mean that the object is not what we thought (409; 404; for a JSON Patch whose test
+    /// failed 422): looks. If it is just as we thought, the refusal meant something else.
+    async fn look<S: Stored>(&self, at: Target<'_>, was: Option<&Identity>, error: Error) -> Result<(), Trouble> {
+        let stale = [StatusCode::CONFLICT, StatusCode::NOT_FOUND, StatusCode::UNPROCESSABLE_ENTITY];
+        if !stale.into_iter().any(|status| error.is(status)) || (was.is_none() && !error.is(StatusCode::CONFLICT)) {
+            return Err(Trouble::Error(error));
+        }
+        let is = self.refresh::<S>(at).await.map_err(Trouble::Error)?;
+        let moved = is.as_ref() != was || was.is_none();
+        Err(if moved { Trouble::Moved } else { Trouble::Error(error) })
+    }
+
+    /// Reads an object anew, and gives which state of it that is.
+    async fn refresh<S: Stored>(&self, at: Target<'_>) -> Result<Option<Identity>, Error> {
+        let object = self.cluster.get::<S::Resource, S::Wire>(&at).await?.map(S::from);
+        let identity = object.as_ref().map(|object| object.identity().clone());
+        if let Some(key) = S::key(at.name) {
+            self.shared.with(|state| match object {
+                Some(object) => state.index.put(at.namespace, key, object),
+                None => state.index.remove::<S>(at.namespace, &key, None),
+            });
+        }
+        Ok(identity)
+    }
+
+    /// Looks again at the objects that stood in our way and that no watch tells of; forgets those that stand in nobody's
+    /// way any more.
+    pub(crate) async fn look_again(&self, view: &View) -> Result<(), Error> {
+        let secrets = view.state.secrets.iter().filter(|(_, facts)| !facts.marks.labelled).map(|(name, _)| name);
+        let bindings = view.state.bindings.iter().filter(|(_, facts)| !facts.marks.labelled).map(|(name, _)| name);
+        for name in secrets {
+            let wanted = view.links.values().any(|link| link.what.secret_name().as_str() == name);
+            self.look_or_forget::<SecretFacts>(Target { namespace: &view.name, name }, wanted).await?;
+        }
+        for name in bindings {
+            let wanted = view.grants.keys().any(|grant| crate::plan::grants::binding_name(grant) == *name);
+            self.look_or_forget::<BindingFacts>(Target { namespace: &view.name, name }, wanted).await?;
+        }
+        Ok(())
+    }
+
+    async fn look_or_forget<S: Stored>(&self, at: Target<'_>, wanted: bool) -> Result<(), Error> {
+        if wanted {
+            return self.refresh::<S>(at).await.map(|_| ());
+        }
+        if let Some(key) = S::key(at.name) {
+            self.shared.with(|state| state.index.remove::<S>(at.namespace, &key, None));
+        }
+        Ok(())
+    }
+}
+
+/// A setback before it is known whose it is.
+enum Trouble {
+    Moved,
+    Error(Error),
+}
+
+impl Trouble {
+    fn of(self, action: &Action) -> Setback {
+        match self {
+            Self::Moved => Setback::Moved,
+            Self::Error(error) => Setback::Failed { causes: causes(action), error },
+        }
+    }
+}
+
+fn causes(action: &Action) -> Vec<Name> {
+    let mut causes = vec![action.cause.clone()];
+    if let Change::EditAccount { edits, .. } = &action.change {
+        causes.extend(edits.iter().map(|edit| edit.cause.clone()));
+    }
+    causes.sort();
+    causes.dedup();
+    causes
+}
+

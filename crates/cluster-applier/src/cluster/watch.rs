@@ -1,0 +1,306 @@
+//! The watches that keep the index. A connection that is cut is taken up again where it was; only when the API server
+//! has forgotten that place (410) is there another list.
+
+use std::{collections::HashSet, fmt::Debug, hash::Hash, sync::Arc, time::Duration};
+
+use futures::{StreamExt, pin_mut};
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{
+        core::v1::{Namespace as ApiNamespace, ServiceAccount as ApiServiceAccount},
+        rbac::v1::{ClusterRole, RoleBinding},
+    },
+};
+use kube::{
+    Api, Resource, ResourceExt,
+    core::PartialObjectMeta,
+    runtime::watcher::{self, Event, watcher},
+};
+use pullpass_domain::{
+    grant::Role,
+    name::{Namespace, ServiceAccount},
+};
+use pullpass_runtime::Shutdown;
+use serde::de::DeserializeOwned;
+
+use super::{
+    client::Cluster,
+    index::Kept,
+    object::{Account, BindingFacts, Identity, MANAGED_BY, NamespaceFacts, PULLPASS, SecretFacts, SlimSecret},
+};
+use crate::{
+    queue::jittered,
+    state::{Shared, State},
+};
+
+/// The names of the caches, each filled by one watch.
+pub(crate) const CACHES: [&str; 7] =
+    ["namespaces", "serviceaccounts", "secrets", "rolebindings", "image-puller", "image-pusher", "image-builder"];
+
+/// A watch ends by itself after this many seconds and is taken up again: so long may a dead connection go unnoticed.
+const TURN_SECONDS: u32 = 120;
+/// Between attempts at most this long.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Keeps the index by watches until the shutdown.
+pub(crate) fn start(cluster: &Cluster, shared: &Arc<Shared>, shutdown: &Shutdown) {
+    let [namespaces, accounts, secrets, bindings, roles @ ..] = CACHES;
+    let ours = config().labels(&format!("{MANAGED_BY}={PULLPASS}"));
+    let client = || cluster.watches.clone();
+    let keep = |cache| Keeper { cache, shared: Arc::clone(shared), shutdown: shutdown.clone() };
+    keep(namespaces).watch(Api::<PartialObjectMeta<ApiNamespace>>::all(client()), config(), Namespaces::default());
+    keep(accounts).watch(Api::<ApiServiceAccount>::all(client()), config(), Objects::<Account>::default());
+    keep(secrets).watch(Api::<SlimSecret>::all(client()), ours.clone(), Objects::<SecretFacts>::default());
+    keep(bindings).watch(Api::<RoleBinding>::all(client()), ours, Objects::<BindingFacts>::default());
+    for (role, cache) in Role::ALL.into_iter().zip(roles) {
+        let this = config().fields(&format!("metadata.name={}", role.cluster_role()));
+        keep(cache).watch(Api::<PartialObjectMeta<ClusterRole>>::all(client()), this, OneRole { role, seen: false });
+    }
+}
+
+fn config() -> watcher::Config {
+    watcher::Config::default().timeout(TURN_SECONDS)
+}
+
+struct Keeper {
+    cache: &'static str,
+    shared: Arc<Shared>,
+    shutdown: Shutdown,
+}
+
+impl Keeper {
+    fn watch<K, S>(self, api: Api<K>, config: watcher::Config, mut sink: S)
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+        S: Sink<K> + Send + 'static,
+    {
+        let token = self.shutdown.token();
+        self.shutdown.clone().spawn(self.cache, async move {
+            token.run_until_cancelled(self.keep(api, config, &mut sink)).await;
+        });
+    }
+
+    async fn keep<K, S>(&self, api: Api<K>, config: watcher::Config, sink: &mut S)
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+        S: Sink<K>,
+    {
+        let mut failures = 0;
+        loop {
+            let events = watcher(api.clone(), config.clone());
+            pin_mut!(events);
+            while let Some(event) = events.next().await {
+                match event {
+                    Ok(event) => {
+                        failures = 0;
+                        self.take(event, sink);
+                    }
+                    Err(error) => {
+                        failures += 1;
+                        self.complain(&error, failures);
+                        tokio::time::sleep(jittered(failures).min(PATIENCE)).await;
+                        if is_forgotten(&error) {
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn take<K, S: Sink<K>>(&self, event: Event<K>, sink: &mut S) {
+        self.shared.with(|state| match event {
+            Event::Init => {
+                crate::metrics::listed(self.cache);
+                sink.begin();
+            }
+            Event::InitApply(object) => sink.put(state, object, true),
+            Event::InitDone => {
+                sink.end(state);
+                state.cache_filled(self.cache);
+            }
+            Event::Apply(object) => sink.put(state, object, false),
+            Event::Delete(object) => sink.remove(state, &object),
+        });
+    }
+
+    /// The first time, and then now and again. Never with the error's debug form, which may quote what was read.
+    fn complain(&self, error: &watcher::Error, failures: u32) {
+        let problem = match error {
+            watcher::Error::InitialListFailed(source) => describe("list", source),
+            watcher::Error::WatchStartFailed(source) | watcher::Error::WatchFailed(source) => describe("watch", source),
+            watcher::Error::WatchError(status) => format!("watch: {} {}", status.code, status.reason),
+            watcher::Error::NoResourceVersion => "the API server names no version".to_owned(),
+        };
+        if failures.is_power_of_two() {
+            tracing::warn!(cache = self.cache, problem, failures, "watch interrupted, it is taken up again");
+        }
+    }
+}
+
+fn describe(verb: &str, error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => format!("{verb}: {} {} {}", status.code, status.reason, status.message),
+        kube::Error::SerdeError(_) => format!("{verb}: the answer cannot be understood"),
+        other => format!("{verb}: {other}"),
+    }
+}
+
+/// Whether the place where we were is forgotten, said as the answer to the watch itself: kube knows only the form in
+/// which it is an event.
+fn is_forgotten(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status)) if status.code == 410)
+}
+
+/// Where what a watch tells goes. A list lies between `begin` and `end`.
+trait Sink<K> {
+    fn begin(&mut self);
+    fn put(&mut self, state: &mut State, object: K, listed: bool);
+    fn remove(&mut self, state: &mut State, object: &K);
+    fn end(&mut self, state: &mut State);
+}
+
+#[derive(Default)]
+struct Namespaces {
+    listed: HashSet<Namespace>,
+}
+
+impl Sink<PartialObjectMeta<ApiNamespace>> for Namespaces {
+    fn begin(&mut self) {
+        self.listed.clear();
+    }
+
+    fn put(&mut self, state: &mut State, object: PartialObjectMeta<ApiNamespace>, listed: bool) {
+        let Ok(name) = Namespace::new(object.name_any()) else { return };
+        if state.index.set_namespace(&name, Some(NamespaceFacts::from(&object.metadata))) {
+            state.namespace_changed(&name);
+        }
+        if listed {
+            self.listed.insert(name);
+        }
+    }
+
+    fn remove(&mut self, state: &mut State, object: &PartialObjectMeta<ApiNamespace>) {
+        let Ok(name) = Namespace::new(object.name_any()) else { return };
+        if state.index.set_namespace(&name, None) {
+            state.namespace_changed(&name);
+        }
+    }
+
+    fn end(&mut self, state: &mut State) {
+        let gone = state.index.retain_namespaces(&std::mem::take(&mut self.listed));
+        gone.iter().for_each(|name| state.namespace_changed(name));
+    }
+}
+
+/// An object of the index, as it comes from the API server.
+trait FromApi<K>: Kept + From<K> {
+    fn name_of(object: &K) -> Option<Self::Name>;
+    /// Whether it stays although a list does not name it, because it was looked up and is not watched.
+    fn is_unwatched(&self) -> bool;
+}
+
+impl FromApi<ApiServiceAccount> for Account {
+    fn name_of(object: &ApiServiceAccount) -> Option<ServiceAccount> {
+        ServiceAccount::new(object.name_any()).ok()
+    }
+
+    fn is_unwatched(&self) -> bool {
+        false
+    }
+}
+
+impl FromApi<SlimSecret> for SecretFacts {
+    fn name_of(object: &SlimSecret) -> Option<String> {
+        Some(object.name_any())
+    }
+
+    fn is_unwatched(&self) -> bool {
+        !self.marks.labelled
+    }
+}
+
+impl FromApi<RoleBinding> for BindingFacts {
+    fn name_of(object: &RoleBinding) -> Option<String> {
+        Some(object.name_any())
+    }
+
+    fn is_unwatched(&self) -> bool {
+        !self.marks.labelled
+    }
+}
+
+struct Objects<O: Kept> {
+    listed: HashSet<(Namespace, O::Name)>,
+}
+
+impl<O: Kept> Default for Objects<O> {
+    fn default() -> Self {
+        Self { listed: HashSet::new() }
+    }
+}
+
+fn place_of<K, O>(object: &K) -> Option<(Namespace, O::Name)>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    O: FromApi<K>,
+{
+    Some((Namespace::new(object.namespace()?).ok()?, O::name_of(object)?))
+}
+
+impl<K, O> Sink<K> for Objects<O>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    O: FromApi<K>,
+    O::Name: Hash,
+{
+    fn begin(&mut self) {
+        self.listed.clear();
+    }
+
+    fn put(&mut self, state: &mut State, object: K, listed: bool) {
+        let Some((namespace, name)) = place_of::<K, O>(&object) else { return };
+        if state.index.put(&namespace, name.clone(), O::from(object)) {
+            state.namespace_changed(&namespace);
+        }
+        if listed {
+            self.listed.insert((namespace, name));
+        }
+    }
+
+    fn remove(&mut self, state: &mut State, object: &K) {
+        let Some((namespace, name)) = place_of::<K, O>(object) else { return };
+        if state.index.remove::<O>(&namespace, &name, Some(&Identity::of(object.meta()))) {
+            state.namespace_changed(&namespace);
+        }
+    }
+
+    fn end(&mut self, state: &mut State) {
+        let changed = state.index.retain::<O>(&std::mem::take(&mut self.listed), O::is_unwatched);
+        changed.iter().for_each(|namespace| state.namespace_changed(namespace));
+    }
+}
+
+struct OneRole {
+    role: Role,
+    seen: bool,
+}
+
+impl Sink<PartialObjectMeta<ClusterRole>> for OneRole {
+    fn begin(&mut self) {
+        self.seen = false;
+    }
+
+    fn put(&mut self, state: &mut State, _: PartialObjectMeta<ClusterRole>, _: bool) {
+        self.seen = true;
+        state.set_role(self.role, true);
+    }
+
+    fn remove(&mut self, state: &mut State, _: &PartialObjectMeta<ClusterRole>) {
+        state.set_role(self.role, false);
+    }
+
+    fn end(&mut self, state: &mut State) {
+        state.set_role(self.role, self.seen);
+    }
+}

@@ -1,0 +1,134 @@
+//! The handlers: convert, ask the state, convert. Who may call them is decided before they are reached.
+
+mod planned;
+
+use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Instant};
+
+use futures::{Stream, stream};
+use pullpass_api::{
+    applier::v1::{
+        GetSyncStatusRequest, GetSyncStatusResponse, PlanSyncRequest, PlanSyncResponse, PlannedChange, SyncRequest,
+        SyncResponse, cluster_applier_server::ClusterApplier,
+    },
+    convert,
+};
+use pullpass_domain::name::{GrantName, LinkName, Namespace};
+use pullpass_runtime::Shutdown;
+use tonic::{Request, Response, Status};
+
+use crate::{
+    desired::Desired,
+    error::Error,
+    plan,
+    state::{Shared, State},
+};
+
+/// So many changes go into one message.
+const BATCH: usize = 500;
+/// So many namespaces are planned while the lock is held.
+const STRIDE: usize = 64;
+
+/// The service.
+pub(crate) struct Service {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) shutdown: Shutdown,
+}
+
+type PlanStream = Pin<Box<dyn Stream<Item = Result<PlanSyncResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl ClusterApplier for Service {
+    type PlanSyncStream = PlanStream;
+
+    async fn plan_sync(&self, request: Request<PlanSyncRequest>) -> Result<Response<PlanStream>, Status> {
+        let request = request.into_inner();
+        let (desired, namespaces) = self.shared.with(|state| {
+            ready(state)?;
+            let desired = proposed(&state.desired, &request)?;
+            // Also those that only the present state names: there something may be taken back.
+            let mut namespaces = state.all_namespaces(&desired);
+            namespaces.extend(state.all_namespaces(&state.desired));
+            Ok::<_, Error>((desired, namespaces))
+        })?;
+        let planning = Planning {
+            shared: Arc::clone(&self.shared),
+            desired,
+            namespaces: namespaces.into_iter().collect(),
+            ready: VecDeque::new(),
+        };
+        let batches = stream::unfold(planning, |mut planning| async move { planning.next_batch().map(|batch| (Ok(batch), planning)) });
+        Ok(Response::new(Box::pin(self.shutdown.guard(batches))))
+    }
+
+    async fn sync(&self, _: Request<SyncRequest>) -> Result<Response<SyncResponse>, Status> {
+        let marked = self.shared.with(|state| {
+            ready(state)?;
+            Ok::<_, Error>(state.retry_everything(Instant::now()))
+        })?;
+        Ok(Response::new(SyncResponse { namespaces: i64::try_from(marked).unwrap_or(i64::MAX) }))
+    }
+
+    async fn get_sync_status(
+        &self,
+        _: Request<GetSyncStatusRequest>,
+    ) -> Result<Response<GetSyncStatusResponse>, Status> {
+        let response = self.shared.with(|state| {
+            ready(state)?;
+            Ok::<_, Error>(GetSyncStatusResponse {
+                statuses: state.board.statuses(&state.desired),
+                observed_revision: state.observed_revision(),
+            })
+        })?;
+        Ok(Response::new(response))
+    }
+}
+
+fn ready(state: &State) -> Result<(), Error> {
+    if state.is_ready() {
+        return Ok(());
+    }
+    let missing = state.empty_caches().iter().copied().chain(state.desired.cluster.is_none().then_some("desired state"));
+    Err(Error::NotReady(missing.collect::<Vec<_>>().join(", ")))
+}
+
+/// The desired state as it would be if the proposals stood.
+fn proposed(desired: &Desired, request: &PlanSyncRequest) -> Result<Desired, Error> {
+    let mut desired = desired.clone();
+    for link in &request.proposed_secret_links {
+        let name = LinkName::parse(&link.name).map_err(|_| Error::ProposalName(link.name.clone()))?;
+        convert::link(&name, link)?;
+        desired.set_link(link);
+    }
+    for grant in &request.proposed_image_grants {
+        GrantName::parse(&grant.name).map_err(|_| Error::ProposalName(grant.name.clone()))?;
+        convert::grant(grant)?;
+        desired.set_grant(grant);
+    }
+    for name in &request.proposed_removals {
+        desired.remove_named(name).ok_or_else(|| Error::ProposalName(name.clone()))?;
+    }
+    Ok(desired)
+}
+
+/// A plan of the whole cluster under way.
+struct Planning {
+    shared: Arc<Shared>,
+    desired: Desired,
+    namespaces: VecDeque<Namespace>,
+    ready: VecDeque<PlannedChange>,
+}
+
+impl Planning {
+    fn next_batch(&mut self) -> Option<PlanSyncResponse> {
+        while self.ready.len() < BATCH && !self.namespaces.is_empty() {
+            let stride: Vec<_> = self.namespaces.drain(..STRIDE.min(self.namespaces.len())).collect();
+            let views: Vec<_> =
+                self.shared.with(|state| stride.iter().map(|name| state.view_of(&self.desired, name)).collect());
+            for view in &views {
+                self.ready.extend(planned::changes(view, &plan::namespace(view)));
+            }
+        }
+        let changes: Vec<_> = self.ready.drain(..BATCH.min(self.ready.len())).collect();
+        (!changes.is_empty()).then_some(PlanSyncResponse { changes })
+    }
+}

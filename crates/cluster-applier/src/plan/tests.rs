@@ -1,0 +1,53 @@
+//! The plan, case by case: `before` says what is there, the plan says what is done, in one line each.
+
+mod grants;
+mod links;
+mod model;
+
+use super::*;
+
+/// The actions as short sentences.
+fn said(plan: &Plan) -> Vec<String> {
+    plan.actions.iter().map(|action| say(&action.change)).collect()
+}
+
+fn say(change: &Change) -> String {
+    match change {
+        Change::CreateSecret { name, .. } => format!("create Secret {name}"),
+        Change::UpdateSecret { name, surplus, .. } => format!("update Secret {name} less {surplus:?}"),
+        Change::RecreateSecret { name, .. } => format!("recreate Secret {name}"),
+        Change::DeleteSecret { name, .. } => format!("delete Secret {name}"),
+        Change::EditAccount { account, edits, .. } => {
+            let edits: Vec<_> = edits.iter().map(say_edit).collect();
+            format!("edit {account}: {}", edits.join(", "))
+        }
+        Change::CreateBinding { name, .. } => format!("create RoleBinding {name}"),
+        Change::UpdateBinding { name, .. } => format!("update RoleBinding {name}"),
+        Change::RecreateBinding { name, .. } => format!("recreate RoleBinding {name}"),
+        Change::DeleteBinding { name, .. } => format!("delete RoleBinding {name}"),
+        Change::Ask { grant, .. } => format!("ask about {grant}"),
+    }
+}
+
+fn say_edit(edit: &Edit) -> String {
+    let (list, secret) = (edit.list.field(), &edit.secret);
+    match edit.step {
+        Step::Append { first: true } => format!("begin {list} with {secret}"),
+        Step::Append { first: false } => format!("append {secret} to {list}"),
+        Step::Remove(position) => format!("remove {secret} from {list} at {position}"),
+    }
+}
+
+/// How something stands, and the codes of its reasons.
+fn standing(plan: &Plan, name: &str) -> Option<(Standing, Vec<String>)> {
+    let (_, outcome) = plan.outcomes.iter().find(|(known, _)| known.to_string() == name)?;
+    Some((outcome.standing, outcome.reasons.iter().map(|reason| reason.code.to_string()).collect()))
+}
+
+fn just(standing: Standing) -> Option<(Standing, Vec<String>)> {
+    Some((standing, Vec::new()))
+}
+
+fn with(standing: Standing, code: &str) -> Option<(Standing, Vec<String>)> {
+    Some((standing, vec![code.to_owned()]))
+}

@@ -1,0 +1,130 @@
+//! Whatever is there and whatever is wanted: carrying out the plan ends in a state in which there is nothing left to do,
+//! nothing that is not ours has changed, and with nothing wanted nothing of ours is left.
+
+use pullpass_api::grant::v1::{SecretLink, ServiceAccountSelection, Usage};
+use proptest::{collection::vec, prelude::*, sample::select};
+
+use super::{super::testing::*, *};
+use crate::cluster::object::{Marks, SecretFacts};
+
+const NAMES: [&str; 3] = ["s", "t", "own"];
+
+/// Carries out a plan as the API server would.
+fn carry_out(view: &mut View, plan: &Plan) {
+    for action in &plan.actions {
+        match &action.change {
+            Change::CreateSecret { name, content } | Change::RecreateSecret { name, content, .. } => {
+                view.state.secrets.insert(name.clone(), secret_of(content.link.id(), "{}"));
+            }
+            Change::UpdateSecret { name, content, .. } => {
+                let facts = SecretFacts { immutable: false, ..secret_of(content.link.id(), "{}") };
+                view.state.secrets.insert(name.clone(), facts);
+            }
+            Change::DeleteSecret { name, .. } => drop(view.state.secrets.remove(name)),
+            Change::EditAccount { account, edits, .. } => edit(view, account, edits),
+            other => panic!("no grants here: {other:?}"),
+        }
+    }
+}
+
+/// Two rounds: a Secret that is new makes entries ours that dangled before.
+fn bring_to_rest(view: &mut View) {
+    for _ in 0..2 {
+        let plan = namespace(view);
+        carry_out(view, &plan);
+    }
+}
+
+fn edit(view: &mut View, account: &ServiceAccount, edits: &[Edit]) {
+    let account = view.state.accounts.get_mut(account).expect("an account that is there");
+    // A list that was emptied by the same patch is there, though empty.
+    let absent = List::ALL.map(|list| links::entries(account, list).is_empty());
+    for edit in edits {
+        let absent = absent[edit.list as usize] && links::entries(account, edit.list).is_empty();
+        let list = match edit.list {
+            List::Pull => &mut account.pull,
+            List::Mount => &mut account.mount,
+        };
+        match edit.step {
+            Step::Append { first } => {
+                assert_eq!(first, absent, "an absent list has to be created");
+                list.push(edit.secret.clone());
+            }
+            Step::Remove(position) => assert_eq!(list.remove(position), edit.secret),
+        }
+    }
+}
+
+fn links() -> impl Strategy<Value = Vec<SecretLink>> {
+    let one = (select(&["w", "x", "y"][..]), select(&NAMES[..2]), 1..4_i32, any::<bool>());
+    vec(one, 0..4).prop_map(|links| {
+        let message = |(id, secret, usages, all): (&str, &str, i32, bool)| SecretLink {
+            secret_name: secret.into(),
+            usages: [Usage::Pull, Usage::Mount].into_iter().map(i32::from).filter(|u| usages & u != 0).collect(),
+            service_accounts: Some(match all {
+                true => ServiceAccountSelection { all, ..Default::default() },
+                false => ServiceAccountSelection { names: vec!["other".into()], ..Default::default() },
+            }),
+            ..link_message(id)
+        };
+        links.into_iter().map(message).collect()
+    })
+}
+
+fn secrets() -> impl Strategy<Value = Vec<(String, SecretFacts)>> {
+    let one = (select(&NAMES[..]), select(&["w", "x", "gone"][..]), any::<[bool; 4]>());
+    vec(one, 0..4).prop_map(|secrets| {
+        let facts = |(name, link, [labelled, caused, right, immutable]): (&str, &str, [bool; 4])| {
+            let marks = Marks { labelled, cause: caused.then(|| link.to_owned()) };
+            (name.to_owned(), SecretFacts { marks, immutable, ..secret_of(link, if right { "{}" } else { "old" }) })
+        };
+        secrets.into_iter().map(facts).collect()
+    })
+}
+
+fn lists() -> impl Strategy<Value = Vec<&'static str>> {
+    vec(select(&["s", "t", "own", "", "s"][..]), 0..6)
+}
+
+/// Entries that name nothing of ours, in their order.
+fn own_entries(view: &View, of: &NamespaceState) -> Vec<Vec<String>> {
+    let managed = |name: &str| {
+        let marked = |state: &NamespaceState| {
+            state.secrets.get(name).is_some_and(|facts| ownership::managed_for(&facts.marks).is_some())
+        };
+        marked(&view.state) || marked(of) || view.links.values().any(|link| link.what.secret_name().as_str() == name)
+    };
+    let lists = view.state.accounts.values().flat_map(|account| [&account.pull, &account.mount]);
+    lists.map(|list| list.iter().filter(|name| !managed(name)).cloned().collect()).collect()
+}
+
+fn foreign(view: &View) -> BTreeMap<String, SecretFacts> {
+    let is_foreign = |facts: &SecretFacts| !facts.marks.labelled && facts.marks.cause.is_none();
+    view.state.secrets.iter().filter(|(_, facts)| is_foreign(facts)).map(|(n, f)| (n.clone(), f.clone())).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn every_plan_leads_to_rest_and_touches_only_what_is_ours(
+        links in links(), secrets in secrets(), pull in lists(), mount in lists(),
+    ) {
+        let mut view = view(&pull, &mount);
+        view.state.accounts.insert(account_name("other"), Default::default());
+        for (name, facts) in secrets { view = view.with_secret(&name, facts); }
+        for link in &links { view = view.with_link(link); }
+        let before = view.clone();
+        bring_to_rest(&mut view);
+        prop_assert_eq!(namespace(&view).actions, vec![]);
+        prop_assert_eq!(own_entries(&view, &before.state), own_entries(&before, &view.state));
+        prop_assert_eq!(foreign(&view), foreign(&before));
+
+        view.links.clear();
+        bring_to_rest(&mut view);
+        prop_assert_eq!(namespace(&view), Plan::default());
+        let managed = view.state.secrets.values().any(|facts| ownership::managed_for(&facts.marks).is_some());
+        prop_assert!(!managed);
+        prop_assert_eq!(foreign(&view), foreign(&before));
+    }
+}

@@ -1,0 +1,319 @@
+//! Everything the applier knows, behind one lock that is held only to look or to note, never while waiting.
+//!
+//! Whatever changes here says by itself which namespaces must be looked at, and wakes whoever has work by it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use pullpass_domain::{
+    grant::Role,
+    name::{LinkName, Namespace},
+};
+use tokio::sync::Notify;
+
+use crate::{
+    board::Board,
+    cluster::index::Index,
+    desired::{Desired, Name},
+    material::{Failure, Materials, Order, Rendered},
+    plan::{Outcomes, View},
+    queue::{End, Job, Lane, Queue},
+};
+
+/// The state, and the bells that ring when a part of it has work.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    /// There are namespaces to look at.
+    pub(crate) work: Notify,
+    /// There may be material to fetch.
+    pub(crate) fetch: Notify,
+    /// There is something to report.
+    pub(crate) report: Notify,
+}
+
+impl Shared {
+    /// Nothing is known yet; each of the `caches` has to be filled before anything is done.
+    pub(crate) fn new(caches: impl IntoIterator<Item = &'static str>) -> Self {
+        let state = State { empty_caches: caches.into_iter().collect(), ..State::default() };
+        Self {
+            state: Mutex::new(state),
+            work: Notify::new(),
+            fetch: Notify::new(),
+            report: Notify::new(),
+        }
+    }
+
+    /// Looks at the state, or notes something in it. What it marked is then worked on.
+    pub(crate) fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.lock();
+        let result = act(&mut state);
+        let bells = std::mem::take(&mut state.bells);
+        drop(state);
+        for (rung, bell) in [(bells.work, &self.work), (bells.fetch, &self.fetch), (bells.report, &self.report)] {
+            if rung {
+                bell.notify_one();
+            }
+        }
+        result
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Bells {
+    work: bool,
+    fetch: bool,
+    report: bool,
+}
+
+/// What is wanted, what is there, what is known of the material, what is to be done, and how it stands.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) desired: Desired,
+    pub(crate) index: Index,
+    pub(crate) materials: Materials,
+    pub(crate) board: Board,
+    queue: Queue,
+    empty_caches: BTreeSet<&'static str>,
+    begun: bool,
+    connections: u64,
+    bells: Bells,
+}
+
+impl State {
+    /// Whether everything is known that must be known before anything is changed.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.begun
+    }
+
+    /// The caches that are not filled yet.
+    pub(crate) fn empty_caches(&self) -> &BTreeSet<&'static str> {
+        &self.empty_caches
+    }
+
+    /// The watch of this kind has told everything that there is.
+    pub(crate) fn cache_filled(&mut self, cache: &'static str) {
+        self.empty_caches.remove(cache);
+        self.begin_if_complete();
+    }
+
+    /// A complete snapshot of the desired state: takes the place of all that was known.
+    pub(crate) fn replace_desired(&mut self, desired: Desired, trace: &str) {
+        self.desired = desired;
+        let links = &self.desired.links;
+        self.materials.retain(|name| links.contains_key(name));
+        for (name, link) in links {
+            self.materials.set_link(name, Some(&link.what), trace);
+        }
+        self.bells.fetch = true;
+        self.begin_if_complete();
+        if self.begun {
+            self.mark_everything();
+        }
+    }
+
+    fn begin_if_complete(&mut self) {
+        if !self.begun && self.empty_caches.is_empty() && self.desired.cluster.is_some() {
+            self.begun = true;
+            tracing::info!(revision = self.desired.revision, "all caches are filled, work begins");
+            self.mark_everything();
+        }
+    }
+
+    /// Everything has to be looked at, and nothing counts as observed before it was.
+    fn mark_everything(&mut self) {
+        let known: Vec<_> = self.index.namespaces().map(|(name, _)| name.clone()).collect();
+        for name in self.desired.names().collect::<Vec<_>>() {
+            self.mark_for(&name, &BTreeSet::new(), "");
+        }
+        for namespace in known {
+            self.queue.mark(&namespace, Lane::Bulk, Some(1), "");
+        }
+        self.ring(true);
+    }
+
+    /// One link or grant is different from what it was.
+    pub(crate) fn desired_changed(&mut self, name: &Name, trace: &str) {
+        if let Name::Link(link) = name {
+            let wanted = self.desired.links.get(link);
+            self.materials.set_link(link, wanted.map(|wanted| &wanted.what), trace);
+            self.bells.fetch = true;
+        }
+        if self.begun {
+            let before = self.board.namespaces_of(name);
+            self.mark_for(name, &before, trace);
+            self.ring(true);
+        }
+    }
+
+    /// The namespaces that it reaches now, and those that it did, have to be looked at.
+    fn mark_for(&mut self, name: &Name, before: &BTreeSet<Namespace>, trace: &str) {
+        let now = self.reached(name);
+        for namespace in before.union(&now) {
+            self.board.awaits_turn(namespace, name, now.contains(namespace));
+            self.queue.mark(namespace, Lane::Bulk, Some(self.desired.revision), trace);
+        }
+    }
+
+    fn reached(&self, name: &Name) -> BTreeSet<Namespace> {
+        match name {
+            Name::Grant(grant) => self.desired.grants.get(grant).map(|grant| grant.what.project().clone()).into_iter().collect(),
+            Name::Link(link) => {
+                let Some(link) = self.desired.links.get(link) else { return BTreeSet::new() };
+                let selection = link.what.namespaces();
+                let matching = self.index.namespaces().filter(|(name, state)| {
+                    let facts = state.facts.as_ref().filter(|facts| !facts.terminating);
+                    facts.is_some_and(|facts| selection.matches(name, &facts.labels))
+                });
+                matching.map(|(name, _)| name).chain(selection.by().names()).cloned().collect()
+            }
+        }
+    }
+
+    /// Something happened in a namespace.
+    pub(crate) fn namespace_changed(&mut self, namespace: &Namespace) {
+        if self.begun {
+            self.queue.mark(namespace, Lane::Urgent, None, "");
+            self.ring(false);
+        }
+    }
+
+    /// A ClusterRole appeared or went.
+    pub(crate) fn set_role(&mut self, role: Role, exists: bool) {
+        if self.index.set_role(role, exists) {
+            let grants = self.desired.grants.values().filter(|grant| grant.what.role() == role);
+            let projects: Vec<_> = grants.map(|grant| grant.what.project().clone()).collect();
+            projects.iter().for_each(|project| self.namespace_changed(project));
+        }
+    }
+
+    /// The desired state is followed by a new connection: whatever was reported by the old one is told again.
+    pub(crate) fn connected(&mut self) {
+        self.connections += 1;
+        self.bells.report = true;
+    }
+
+    /// How often we have connected to grant-manager.
+    pub(crate) fn connections(&self) -> u64 {
+        self.connections
+    }
+
+    /// A message moved the revision, perhaps without concerning us.
+    pub(crate) fn revision_changed(&mut self) {
+        self.bells.report = true;
+    }
+
+    /// The credentials changed: there may be something to fetch.
+    pub(crate) fn credentials_changed(&mut self) {
+        self.bells.fetch = true;
+    }
+
+    /// A fetch was answered: its namespaces get the new content, or the report the reason why there is none.
+    pub(crate) fn fetched(&mut self, order: &Order, answer: Result<Rendered, Failure>, now: Instant) {
+        if self.materials.fetched(order, answer, now) && self.begun {
+            let name = Name::Link(order.link.clone());
+            for namespace in self.board.wanting(&name) {
+                self.board.awaits_turn(&namespace, &name, true);
+                self.queue.mark(&namespace, Lane::Bulk, None, &order.trace);
+            }
+            self.ring(true);
+        }
+        // It may have changed again while we fetched.
+        self.bells.fetch = true;
+    }
+
+    /// Looks at every namespace again, also those that wait for their next try. Gives their number.
+    pub(crate) fn retry_everything(&mut self, now: Instant) -> usize {
+        self.queue.retry_all(now);
+        self.materials.retry_all(now);
+        let known: Vec<_> = self.index.namespaces().map(|(name, _)| name.clone()).collect();
+        known.iter().for_each(|namespace| self.namespace_changed(namespace));
+        self.bells.fetch = true;
+        self.queue.len()
+    }
+
+    /// The projects in which something is permitted that may not stay so: to be asked about again.
+    pub(crate) fn ask_again(&mut self) {
+        let permitted = self.index.namespaces().filter(|(_, state)| state.permitted.values().any(|yes| *yes));
+        let permitted: Vec<_> = permitted.map(|(name, _)| name.clone()).collect();
+        permitted.iter().for_each(|namespace| self.namespace_changed(namespace));
+    }
+
+    /// The next namespace to work on. What was asked about its permissions before does not count any more.
+    pub(crate) fn take(&mut self, now: Instant) -> Option<Job> {
+        let job = self.queue.take(now)?;
+        self.index.forget_permitted(&job.namespace);
+        Some(job)
+    }
+
+    /// When there is something to take again although nothing happens.
+    pub(crate) fn next_wake(&self) -> Option<Instant> {
+        self.queue.next_wake()
+    }
+
+    /// A namespace has been worked on.
+    pub(crate) fn done(&mut self, namespace: &Namespace, outcomes: Outcomes, end: End, now: Instant) {
+        let revision = self.observed_revision();
+        let changed = self.board.set(namespace, outcomes);
+        self.queue.done(namespace, end, now);
+        let news = changed || revision != self.observed_revision();
+        self.bells.report |= news;
+        self.bells.work = true;
+    }
+
+    /// The revision of which every namespace has been looked at.
+    pub(crate) fn observed_revision(&self) -> i64 {
+        if self.begun { self.queue.observed(self.desired.revision) } else { 0 }
+    }
+
+    /// How many namespaces wait for their turn or are worked on.
+    pub(crate) fn backlog(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// All that the plan of a namespace depends on.
+    pub(crate) fn view(&self, namespace: &Namespace) -> View {
+        self.view_of(&self.desired, namespace)
+    }
+
+    /// The same as if `desired` were the desired state. Links that are not in the real one count as proposed.
+    pub(crate) fn view_of(&self, desired: &Desired, namespace: &Namespace) -> View {
+        let state = self.index.namespace(namespace).cloned().unwrap_or_default();
+        let reached = |_: &LinkName, link: &pullpass_domain::link::Link| match &state.facts {
+            Some(facts) => link.namespaces().matches(namespace, &facts.labels),
+            None => link.namespaces().by().names().any(|name| name == namespace),
+        };
+        let links: BTreeMap<_, _> = desired.links.iter().filter(|(name, link)| reached(name, &link.what)).map(|(n, l)| (n.clone(), l.clone())).collect();
+        let grants = desired.grants.iter().filter(|(_, grant)| grant.what.project() == namespace);
+        let materials = links.iter().map(|(name, link)| (name.clone(), self.materials.for_plan(name, &link.what))).collect();
+        View {
+            name: namespace.clone(),
+            grants: grants.map(|(name, grant)| (name.clone(), grant.clone())).collect(),
+            materials,
+            roles: self.index.roles().clone(),
+            unreadable: desired.unreadable.keys().cloned().collect(),
+            links,
+            state,
+        }
+    }
+
+    /// Every namespace that exists or is named by `desired`, in order.
+    pub(crate) fn all_namespaces(&self, desired: &Desired) -> BTreeSet<Namespace> {
+        let known = self.index.namespaces().map(|(name, _)| name);
+        let linked = desired.links.values().flat_map(|link| link.what.namespaces().by().names());
+        let granted = desired.grants.values().map(|grant| grant.what.project());
+        known.chain(linked).chain(granted).cloned().collect()
+    }
+
+    fn ring(&mut self, report: bool) {
+        self.bells.work = true;
+        self.bells.report |= report;
+    }
+}

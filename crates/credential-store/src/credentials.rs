@@ -1,0 +1,258 @@
+//! What can be done to credentials. Every change is one transaction: rows, change, audit event, remembered request.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use pullpass_database::{AuditEntry, Connection, Database, Request, Write};
+use pullpass_domain::{
+    docker_config::{DockerConfig, SecretType},
+    name::CredentialName,
+};
+use pullpass_runtime::{Clock, telemetry};
+use time::OffsetDateTime;
+
+use crate::{
+    error::Error,
+    seal::{Place, Sealer},
+    store::{self, Credential, Entry, Version},
+};
+
+/// The kind of our changes in the feed.
+const KIND: &str = "credential";
+
+/// Who calls what, and how it is to be done.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    /// SPIFFE id of the caller.
+    pub(crate) principal: String,
+    /// The RPC.
+    pub(crate) action: &'static str,
+    /// The caller's id for this attempt.
+    pub(crate) request_id: Option<String>,
+    /// Check everything and store nothing.
+    pub(crate) validate_only: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Credentials {
+    pub(crate) database: Database,
+    pub(crate) sealer: Arc<Sealer>,
+    pub(crate) clock: Clock,
+}
+
+impl Credentials {
+    pub(crate) async fn create(
+        &self,
+        call: &Call,
+        name: &CredentialName,
+        description: &str,
+        material: &DockerConfig,
+    ) -> Result<Credential, Error> {
+        let mut change = self.begin(call, name).await?;
+        if change.is_repeated().await? {
+            return change.current().await;
+        }
+        if store::find(change.sql(), name).await?.is_some() {
+            return Err(Error::Exists(name.clone()));
+        }
+        let (uid, now) = (self.clock.new_id().to_string(), change.now);
+        store::insert(change.sql(), name, &uid, description, now).await?;
+        self.add_version_to(&mut change, &uid, 1, material).await?;
+        change.finish(of_version(1)).await
+    }
+
+    pub(crate) async fn add_version(
+        &self,
+        call: &Call,
+        name: &CredentialName,
+        etag: &str,
+        material: &DockerConfig,
+    ) -> Result<Credential, Error> {
+        let mut change = self.begin(call, name).await?;
+        if change.is_repeated().await? {
+            return change.current().await;
+        }
+        let current = change.current_at(etag).await?;
+        let version = current.version + 1;
+        self.add_version_to(&mut change, &current.uid, version, material).await?;
+        change.finish(of_version(version)).await
+    }
+
+    pub(crate) async fn get(&self, name: &CredentialName) -> Result<Credential, Error> {
+        let mut read = self.database.read().await?;
+        store::find(read.connection(), name).await?.ok_or_else(|| Error::NotFound(name.clone()))
+    }
+
+    /// The first `limit` credentials after the name `after`, by name.
+    pub(crate) async fn list(&self, after: &str, limit: u32) -> Result<Vec<Credential>, Error> {
+        Ok(store::page(self.database.read().await?.connection(), after, limit).await?)
+    }
+
+    pub(crate) async fn describe(
+        &self,
+        call: &Call,
+        name: &CredentialName,
+        etag: &str,
+        description: &str,
+    ) -> Result<Credential, Error> {
+        let mut change = self.begin(call, name).await?;
+        let current = change.current_at(etag).await?;
+        store::describe(change.sql(), &current.uid, description).await?;
+        change.finish(BTreeMap::new()).await
+    }
+
+    pub(crate) async fn delete(&self, call: &Call, name: &CredentialName, etag: &str) -> Result<(), Error> {
+        let mut change = self.begin(call, name).await?;
+        let current = change.current_at(etag).await?;
+        store::delete(change.sql(), &current.uid).await?;
+        change.record(true, of_version(current.version)).await?;
+        change.commit().await?;
+        self.scrub().await;
+        Ok(())
+    }
+
+    /// What is destroyed already stays so, and nothing is done.
+    pub(crate) async fn destroy_version(
+        &self,
+        call: &Call,
+        name: &CredentialName,
+        version: i64,
+    ) -> Result<Credential, Error> {
+        let mut change = self.begin(call, name).await?;
+        let current = change.current().await?;
+        let known = current.versions.iter().find(|known| known.number == version);
+        match known {
+            None => return Err(Error::VersionNotFound { name: name.clone(), version }),
+            Some(_) if version == current.version => {
+                return Err(Error::VersionIsCurrent { name: name.clone(), version });
+            }
+            Some(known) if known.destroy_time.is_some() => return Ok(current),
+            Some(_) => {}
+        }
+        let now = change.now;
+        store::destroy_version(change.sql(), &current.uid, version, now).await?;
+        let credential = change.finish(of_version(version)).await?;
+        self.scrub().await;
+        Ok(credential)
+    }
+
+    async fn begin<'a>(&self, call: &'a Call, name: &'a CredentialName) -> Result<Change<'a>, Error> {
+        let write = self.database.write().await?;
+        Ok(Change { write, call, name, now: self.clock.now() })
+    }
+
+    async fn add_version_to(
+        &self,
+        change: &mut Change<'_>,
+        uid: &str,
+        version: i64,
+        material: &DockerConfig,
+    ) -> Result<(), Error> {
+        let name = change.name;
+        let unreadable = |source| Error::Unreadable { name: name.clone(), version, source };
+        let rendered = material.render(SecretType::DockerConfigJson).map_err(unreadable)?;
+        let sealed = self.sealer.seal(Place { uid, name, version }, &rendered);
+        let sealed = sealed.map_err(|source| Error::Seal { name: name.clone(), version, source })?;
+        let shown = |(registry, username): (&str, &str)| Entry {
+            registry: registry.to_owned(),
+            username: username.to_owned(),
+        };
+        let version = Version {
+            number: version,
+            entries: material.summaries().map(shown).collect(),
+            create_time: change.now,
+            creator: change.call.principal.clone(),
+            destroy_time: None,
+        };
+        Ok(store::add_version(change.sql(), uid, &version, sealed).await?)
+    }
+
+    /// The change is made and stays made, so a failure is no failure of the call; the next checkpoint catches up.
+    async fn scrub(&self) {
+        match self.database.scrub().await {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::warn!("destroyed material stays in the write-ahead log until the next checkpoint");
+            }
+            Err(error) => tracing::warn!(%error, "destroyed material may still be in the write-ahead log"),
+        }
+    }
+}
+
+/// A change of one credential under way.
+struct Change<'a> {
+    write: Write,
+    call: &'a Call,
+    name: &'a CredentialName,
+    now: OffsetDateTime,
+}
+
+impl Change<'_> {
+    fn sql(&mut self) -> &mut Connection {
+        self.write.connection()
+    }
+
+    /// Whether this attempt has succeeded before.
+    async fn is_repeated(&mut self) -> Result<bool, Error> {
+        let Some(request_id) = &self.call.request_id else {
+            return Ok(false);
+        };
+        let resource = self.name.to_string();
+        let request = Request {
+            principal: &self.call.principal,
+            request_id,
+            method: self.call.action,
+            resource: &resource,
+            now: self.now,
+        };
+        Ok(!self.write.first_time(request).await?)
+    }
+
+    async fn current(&mut self) -> Result<Credential, Error> {
+        let name = self.name;
+        store::find(self.sql(), name).await?.ok_or_else(|| Error::NotFound(name.clone()))
+    }
+
+    /// The credential as it is, which must be as `etag` says, if it says anything.
+    async fn current_at(&mut self, etag: &str) -> Result<Credential, Error> {
+        let current = self.current().await?;
+        if etag.is_empty() || etag == current.etag() { Ok(current) } else { Err(Error::Stale(current.name)) }
+    }
+
+    /// Appends to the feed and to the audit trail; gives the revision.
+    async fn record(&mut self, deleted: bool, details: BTreeMap<String, String>) -> Result<i64, Error> {
+        let name = self.name.to_string();
+        let trace_context = telemetry::trace_context();
+        let revision = self.write.change(KIND, &name, deleted, trace_context.as_deref()).await?;
+        let entry = AuditEntry {
+            time: self.now,
+            principal: self.call.principal.clone(),
+            action: self.call.action.to_owned(),
+            resource: name,
+            details,
+        };
+        self.write.audit(entry).await?;
+        Ok(revision)
+    }
+
+    /// Records the change, and gives the credential as it is now.
+    async fn finish(mut self, details: BTreeMap<String, String>) -> Result<Credential, Error> {
+        let revision = self.record(false, details).await?;
+        let (name, now) = (self.name, self.now);
+        store::touch(self.sql(), name, now, revision).await?;
+        let credential = self.current().await?;
+        self.commit().await?;
+        Ok(credential)
+    }
+
+    async fn commit(self) -> Result<(), Error> {
+        if !self.call.validate_only {
+            self.write.commit().await?;
+        }
+        Ok(())
+    }
+}
+
+/// The one detail of most events.
+fn of_version(version: i64) -> BTreeMap<String, String> {
+    BTreeMap::from([("version".to_owned(), version.to_string())])
+}

@@ -1,0 +1,223 @@
+//! Wire ↔ what the service works with. Inwards everything is checked and a mistake names its field.
+
+use std::fmt::Display;
+
+use prost::Message;
+use pullpass_api::{
+    audit::v1::AuditEvent as WireAuditEvent,
+    convert::{Error, timestamp},
+    credential::v1::{self as wire, material::Source, watch_credentials_response as watch_wire},
+};
+use pullpass_database::AuditEvent;
+use pullpass_domain::{
+    docker_config::{self, DockerConfig},
+    name::CredentialName,
+    secret::{Password, SecretBytes},
+};
+use uuid::Uuid;
+
+use crate::{
+    fetch::Fetched,
+    store::{Credential, Version},
+    watch::{Event, What},
+};
+
+const SERVICE: &str = "credential-store";
+const DEFAULT_PAGE: u32 = 100;
+const LARGEST_PAGE: u32 = 1000;
+/// A page ends before it outgrows what gRPC clients accept by default, 4 MiB; credentials may have many versions.
+const LARGEST_PAGE_BYTES: usize = 2 * 1024 * 1024;
+const LONGEST_DESCRIPTION: usize = 1024;
+
+pub(super) fn field<T>(name: &str, parsed: Result<T, impl Display>) -> Result<T, Error> {
+    parsed.map_err(|problem| Error::new(name, problem))
+}
+
+/// Takes the message over, so that the material in it is wiped whatever comes of it.
+pub(super) fn material(message: Option<wire::Material>) -> Result<DockerConfig, Error> {
+    match message.and_then(|material| material.source) {
+        None => Err(Error::new("material", "is missing: give a docker config or a login")),
+        Some(Source::DockerConfig(bytes)) => {
+            let bytes = SecretBytes::new(bytes);
+            DockerConfig::parse(bytes.expose()).map_err(|error| refused("docker_config", &error))
+        }
+        Some(Source::Login(login)) => {
+            let password = Password::new(login.password);
+            DockerConfig::from_login(&login.server, &login.username, password, &login.email)
+                .map_err(|error| refused(login_field(&error), &error))
+        }
+    }
+}
+
+fn refused(field: &str, error: &docker_config::Error) -> Error {
+    Error::new(field, format!("{error}; {}", error.remedy())).within("material")
+}
+
+fn login_field(error: &docker_config::Error) -> &'static str {
+    use docker_config::Error as E;
+    match error {
+        E::NoServer | E::KeyUserinfo(_) | E::KeyScheme(_) | E::KeyMatchesNothing(_) => "login.server",
+        E::NoUsername(_) | E::UsernameColon(_) | E::UsernameControl(_) => "login.username",
+        E::NoPassword(_) => "login.password",
+        _ => "login",
+    }
+}
+
+pub(super) fn description(field: &str, text: String) -> Result<String, Error> {
+    if text.chars().count() > LONGEST_DESCRIPTION {
+        return Err(Error::new(field, format!("is longer than {LONGEST_DESCRIPTION} characters")));
+    }
+    Ok(text)
+}
+
+/// None if there is none; else in the one form in which it is compared.
+pub(super) fn request_id(text: &str) -> Result<Option<String>, Error> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let id = Uuid::parse_str(text).map_err(|_| Error::new("request_id", "is not a UUID"))?;
+    Ok(Some(id.to_string()))
+}
+
+pub(super) fn only_description(mask: Option<&prost_types::FieldMask>) -> Result<(), Error> {
+    let paths = mask.map(|mask| mask.paths.as_slice()).unwrap_or_default();
+    match paths.iter().find(|path| *path != "description") {
+        Some(other) => {
+            Err(Error::new("update_mask", format!("{other:?} cannot be changed: name `description`")))
+        }
+        None if paths.is_empty() => Err(Error::new("update_mask", "is empty: name `description`")),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn revision(field: &str, revision: i64) -> Result<i64, Error> {
+    if revision < 0 { Err(Error::new(field, "must not be negative")) } else { Ok(revision) }
+}
+
+pub(super) fn page_size(size: i32) -> Result<u32, Error> {
+    match u32::try_from(size) {
+        Ok(0) => Ok(DEFAULT_PAGE),
+        Ok(size) => Ok(size.min(LARGEST_PAGE)),
+        Err(_) => Err(Error::new("page_size", "must not be negative")),
+    }
+}
+
+/// The name that the page before ended with; empty before the first.
+pub(super) fn credential_page_token(token: &str) -> Result<String, Error> {
+    match token {
+        "" => Ok(String::new()),
+        id => CredentialName::from_id(id).map(|name| name.to_string()).map_err(|_| foreign_token()),
+    }
+}
+
+/// The sequence that the page before ended with; 0 before the first.
+pub(super) fn audit_page_token(token: &str) -> Result<i64, Error> {
+    match token {
+        "" => Ok(0),
+        token => token.parse().map_err(|_| foreign_token()),
+    }
+}
+
+fn foreign_token() -> Error {
+    Error::new("page_token", "is not a next_page_token of this call")
+}
+
+/// `credentials` are one more than asked for, if there are more.
+pub(super) fn credential_page(credentials: Vec<Credential>, size: u32) -> wire::ListCredentialsResponse {
+    let (wanted, found) = (size as usize, credentials.len());
+    let mut page = wire::ListCredentialsResponse::default();
+    let (mut last, mut bytes) = (String::new(), 0);
+    for stored in credentials.into_iter().take(wanted) {
+        let id = stored.name.id().to_owned();
+        let message = credential(stored);
+        bytes += message.encoded_len();
+        if bytes > LARGEST_PAGE_BYTES && !page.credentials.is_empty() {
+            break;
+        }
+        page.credentials.push(message);
+        last = id;
+    }
+    if page.credentials.len() < found {
+        page.next_page_token = last;
+    }
+    page
+}
+
+/// `events` are one more than asked for, if there are more.
+pub(super) fn audit_page(mut events: Vec<AuditEvent>, size: u32) -> wire::ListAuditEventsResponse {
+    let more = events.len() > size as usize;
+    events.truncate(size as usize);
+    let last = events.last().map(|event| event.sequence.to_string());
+    wire::ListAuditEventsResponse {
+        events: events.into_iter().map(audit_event).collect(),
+        next_page_token: last.filter(|_| more).unwrap_or_default(),
+    }
+}
+
+fn audit_event(event: AuditEvent) -> WireAuditEvent {
+    WireAuditEvent {
+        sequence: event.sequence,
+        time: Some(timestamp(event.entry.time)),
+        service: SERVICE.to_owned(),
+        principal: event.entry.principal,
+        action: event.entry.action,
+        resource: event.entry.resource,
+        details: event.entry.details.into_iter().collect(),
+        revision: event.revision,
+    }
+}
+
+pub(super) fn credential(credential: Credential) -> wire::Credential {
+    wire::Credential {
+        etag: credential.etag(),
+        name: credential.name.to_string(),
+        uid: credential.uid,
+        description: credential.description,
+        version: credential.version,
+        versions: credential.versions.into_iter().map(version).collect(),
+        create_time: Some(timestamp(credential.create_time)),
+        update_time: Some(timestamp(credential.update_time)),
+        revision: credential.revision,
+    }
+}
+
+fn version(version: Version) -> wire::CredentialVersion {
+    let entries = version.entries.into_iter();
+    wire::CredentialVersion {
+        version: version.number,
+        entries: entries
+            .map(|e| wire::RegistryEntry { registry: e.registry, username: e.username })
+            .collect(),
+        create_time: Some(timestamp(version.create_time)),
+        creator: version.creator,
+        destroy_time: version.destroy_time.map(timestamp),
+    }
+}
+
+pub(super) fn fetched(fetched: Fetched) -> wire::FetchPullSecretResponse {
+    let versions = fetched.versions.into_iter();
+    wire::FetchPullSecretResponse {
+        // From here on it is tonic's, which does not wipe what it has sent.
+        data: fetched.data.expose().to_vec(),
+        versions: versions
+            .map(|(name, version)| wire::CredentialVersionRef { credential: name.to_string(), version })
+            .collect(),
+    }
+}
+
+pub(super) fn event(event: Event) -> wire::WatchCredentialsResponse {
+    let what = match event.what {
+        What::Changed(head) => watch_wire::Event::Changed(wire::CredentialChange {
+            name: head.name,
+            uid: head.uid,
+            version: head.version,
+        }),
+        What::Deleted(name) => watch_wire::Event::Deleted(name),
+        What::SnapshotEnd => watch_wire::Event::SnapshotEnd(wire::SnapshotEnd {}),
+    };
+    wire::WatchCredentialsResponse {
+        event: Some(what),
+        revision: event.revision,
+        trace_context: event.trace_context.unwrap_or_default(),
+    }
+}

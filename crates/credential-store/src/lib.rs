@@ -1,0 +1,26 @@
+//! credential-store: registry credentials go in, sealed and versioned, and come out only as a rendered Secret against a
+//! ticket.
+//!
+//! ```text
+//!  grpc ─► credentials ─► seal ─► store      one transaction: rows, change, audit event
+//!    │
+//!    ├───► watch       ◄─ the changes of `database`, names and versions only
+//!    │
+//!    └───► fetch       ticket ─► rows ─► open ─► merge ─► audit event committed ─► bytes
+//! ```
+//!
+//! Decrypted material exists in `fetch` alone.
+
+pub mod app;
+pub mod config;
+mod credentials;
+mod error;
+mod fetch;
+mod grpc;
+mod metrics;
+mod seal;
+mod store;
+#[cfg(test)]
+mod testing;
+mod ticket;
+mod watch;

@@ -1,0 +1,245 @@
+//! The SQL: rows in and out, nothing decided.
+
+use std::collections::BTreeMap;
+
+use pullpass_database::{Connection, from_micros, to_micros};
+use pullpass_domain::name::CredentialName;
+use serde::{Deserialize, Serialize};
+use sqlx::{FromRow, types::Json};
+use time::OffsetDateTime;
+
+use crate::seal::Sealed;
+
+type Result<T> = std::result::Result<T, sqlx::Error>;
+
+/// What is known of a credential, without material.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Credential {
+    pub(crate) name: CredentialName,
+    pub(crate) uid: String,
+    pub(crate) description: String,
+    pub(crate) version: i64,
+    /// Newest first.
+    pub(crate) versions: Vec<Version>,
+    pub(crate) create_time: OffsetDateTime,
+    pub(crate) update_time: OffsetDateTime,
+    pub(crate) revision: i64,
+}
+
+impl Credential {
+    /// Changes with every write, since every write takes a revision; tells nothing of the material.
+    pub(crate) fn etag(&self) -> String {
+        format!("{:x}", self.revision)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Version {
+    pub(crate) number: i64,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) create_time: OffsetDateTime,
+    pub(crate) creator: String,
+    pub(crate) destroy_time: Option<OffsetDateTime>,
+}
+
+/// What may be shown of an entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    pub(crate) registry: String,
+    pub(crate) username: String,
+}
+
+/// The newest version of a credential, sealed.
+#[derive(Debug, FromRow)]
+pub(crate) struct Newest {
+    pub(crate) uid: String,
+    pub(crate) version: i64,
+    #[sqlx(flatten)]
+    pub(crate) sealed: Sealed,
+}
+
+/// A credential as watchers see it.
+#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+pub(crate) struct Head {
+    pub(crate) name: String,
+    pub(crate) uid: String,
+    pub(crate) version: i64,
+}
+
+pub(crate) async fn find(sql: &mut Connection, name: &CredentialName) -> Result<Option<Credential>> {
+    let row = sqlx::query_as("SELECT * FROM credentials WHERE name = $1").bind(name.to_string());
+    let row: Option<Row> = row.fetch_optional(&mut *sql).await?;
+    Ok(with_versions(sql, row.into_iter().collect()).await?.pop())
+}
+
+/// The first `limit` credentials after the name `after`, by name.
+pub(crate) async fn page(sql: &mut Connection, after: &str, limit: u32) -> Result<Vec<Credential>> {
+    let rows = sqlx::query_as("SELECT * FROM credentials WHERE name > $1 ORDER BY name LIMIT $2");
+    let rows = rows.bind(after).bind(limit).fetch_all(&mut *sql).await?;
+    with_versions(sql, rows).await
+}
+
+pub(crate) async fn heads(sql: &mut Connection) -> Result<Vec<Head>> {
+    sqlx::query_as("SELECT name, uid, version FROM credentials ORDER BY name").fetch_all(sql).await
+}
+
+pub(crate) async fn head(sql: &mut Connection, name: &str) -> Result<Option<Head>> {
+    let head = sqlx::query_as("SELECT name, uid, version FROM credentials WHERE name = $1");
+    head.bind(name).fetch_optional(sql).await
+}
+
+pub(crate) async fn newest(sql: &mut Connection, name: &CredentialName) -> Result<Option<Newest>> {
+    let newest = sqlx::query_as(
+        "SELECT c.uid, c.version, v.key_id, v.data_key, v.ciphertext FROM credentials c \
+         JOIN credential_versions v ON v.uid = c.uid AND v.version = c.version WHERE c.name = $1",
+    );
+    newest.bind(name.to_string()).fetch_optional(sql).await
+}
+
+/// A key other than `key_id` that something is sealed under.
+pub(crate) async fn other_key(sql: &mut Connection, key_id: &str) -> Result<Option<String>> {
+    let other = sqlx::query_scalar("SELECT key_id FROM credential_versions WHERE key_id <> $1 LIMIT 1");
+    other.bind(key_id).fetch_optional(sql).await
+}
+
+/// A credential that has no version yet.
+pub(crate) async fn insert(
+    sql: &mut Connection,
+    name: &CredentialName,
+    uid: &str,
+    description: &str,
+    now: OffsetDateTime,
+) -> Result<()> {
+    let insert = sqlx::query(
+        "INSERT INTO credentials (name, uid, description, version, create_time, update_time, revision) \
+         VALUES ($1, $2, $3, 0, $4, $4, 0)",
+    );
+    let insert = insert.bind(name.to_string()).bind(uid).bind(description).bind(to_micros(now));
+    insert.execute(sql).await.map(drop)
+}
+
+/// The next version, which becomes the newest.
+pub(crate) async fn add_version(
+    sql: &mut Connection,
+    uid: &str,
+    version: &Version,
+    sealed: Sealed,
+) -> Result<()> {
+    let insert = sqlx::query(
+        "INSERT INTO credential_versions (uid, version, entries, creator, create_time, key_id, data_key, ciphertext) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    );
+    let insert = insert
+        .bind(uid)
+        .bind(version.number)
+        .bind(Json(&version.entries))
+        .bind(&version.creator)
+        .bind(to_micros(version.create_time))
+        .bind(sealed.key_id)
+        .bind(sealed.data_key)
+        .bind(sealed.ciphertext);
+    insert.execute(&mut *sql).await?;
+    let newest = sqlx::query("UPDATE credentials SET version = $2 WHERE uid = $1");
+    newest.bind(uid).bind(version.number).execute(sql).await.map(drop)
+}
+
+pub(crate) async fn describe(sql: &mut Connection, uid: &str, description: &str) -> Result<()> {
+    let update = sqlx::query("UPDATE credentials SET description = $2 WHERE uid = $1");
+    update.bind(uid).bind(description).execute(sql).await.map(drop)
+}
+
+/// Notes that the credential has changed.
+pub(crate) async fn touch(
+    sql: &mut Connection,
+    name: &CredentialName,
+    now: OffsetDateTime,
+    revision: i64,
+) -> Result<()> {
+    let update = sqlx::query("UPDATE credentials SET update_time = $2, revision = $3 WHERE name = $1");
+    update.bind(name.to_string()).bind(to_micros(now)).bind(revision).execute(sql).await.map(drop)
+}
+
+pub(crate) async fn destroy_version(
+    sql: &mut Connection,
+    uid: &str,
+    version: i64,
+    now: OffsetDateTime,
+) -> Result<()> {
+    let update = sqlx::query(
+        "UPDATE credential_versions SET destroy_time = $3, key_id = NULL, data_key = NULL, ciphertext = NULL \
+         WHERE uid = $1 AND version = $2",
+    );
+    update.bind(uid).bind(version).bind(to_micros(now)).execute(sql).await.map(drop)
+}
+
+/// With all its versions.
+pub(crate) async fn delete(sql: &mut Connection, uid: &str) -> Result<()> {
+    sqlx::query("DELETE FROM credentials WHERE uid = $1").bind(uid).execute(sql).await.map(drop)
+}
+
+#[derive(FromRow)]
+struct Row {
+    #[sqlx(try_from = "String")]
+    name: CredentialName,
+    uid: String,
+    description: String,
+    version: i64,
+    create_time: i64,
+    update_time: i64,
+    revision: i64,
+}
+
+#[derive(FromRow)]
+struct VersionRow {
+    uid: String,
+    version: i64,
+    entries: Json<Vec<Entry>>,
+    creator: String,
+    create_time: i64,
+    destroy_time: Option<i64>,
+}
+
+/// `rows` are in order of name and leave nothing out.
+async fn with_versions(sql: &mut Connection, rows: Vec<Row>) -> Result<Vec<Credential>> {
+    let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
+        return Ok(Vec::new());
+    };
+    let versions = sqlx::query_as(
+        "SELECT v.uid, v.version, v.entries, v.creator, v.create_time, v.destroy_time FROM credential_versions v \
+         JOIN credentials c ON c.uid = v.uid WHERE c.name >= $1 AND c.name <= $2 ORDER BY v.version DESC",
+    );
+    let versions = versions.bind(first.name.to_string()).bind(last.name.to_string());
+    let mut of_uid = BTreeMap::<String, Vec<Version>>::new();
+    for row in versions.fetch_all(sql).await? {
+        let row: VersionRow = row;
+        of_uid.entry(row.uid.clone()).or_default().push(row.into());
+    }
+    Ok(rows.into_iter().map(|row| row.with(&mut of_uid)).collect())
+}
+
+impl Row {
+    fn with(self, versions: &mut BTreeMap<String, Vec<Version>>) -> Credential {
+        Credential {
+            versions: versions.remove(&self.uid).unwrap_or_default(),
+            name: self.name,
+            uid: self.uid,
+            description: self.description,
+            version: self.version,
+            create_time: from_micros(self.create_time),
+            update_time: from_micros(self.update_time),
+            revision: self.revision,
+        }
+    }
+}
+
+impl From<VersionRow> for Version {
+    fn from(row: VersionRow) -> Self {
+        Self {
+            number: row.version,
+            entries: row.entries.0,
+            create_time: from_micros(row.create_time),
+            creator: row.creator,
+            destroy_time: row.destroy_time.map(from_micros),
+        }
+    }
+}

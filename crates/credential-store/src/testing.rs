@@ -1,0 +1,202 @@
+//! What the tests share: a service without its network, in a folder of its own, and an issuer of tickets.
+
+use std::{os::unix::fs::PermissionsExt, path::Path, time::Duration};
+
+use base64::{Engine, prelude::*};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use pullpass_api::{
+    credential::v1::{self as wire, credential_store_server::CredentialStore, material::Source},
+    ticket::{AUDIENCE, Claims, Confirmation, ISSUER},
+};
+use pullpass_database::DatabaseConfig;
+use pullpass_runtime::{
+    ManualClock, PeerIdentity, Shutdown,
+    config::{LimitsConfig, ServerConfig, TelemetryConfig, TlsConfig},
+};
+use rcgen::{KeyPair, PKCS_ED25519};
+use tempfile::TempDir;
+use time::OffsetDateTime;
+use tonic::{Request, Status};
+use tonic_types::StatusExt;
+
+use crate::{app, config::Config, grpc::Grpc};
+
+pub(crate) const PLATFORM: &str = "spiffe://d/platform/ci";
+pub(crate) const APPLIER: &str = "spiffe://d/applier/dev";
+
+pub(crate) struct Fixture {
+    pub(crate) folder: TempDir,
+    pub(crate) config: Config,
+    pub(crate) clock: ManualClock,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) issuer: KeyPair,
+    pub(crate) grpc: Grpc,
+}
+
+impl Fixture {
+    pub(crate) async fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let issuer = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+        let config = config(folder.path());
+        write_key(&config.key_encryption_key, &[7; 32]);
+        std::fs::write(&config.ticket_public_key, issuer.public_key_pem()).unwrap();
+        let clock = ManualClock::new(OffsetDateTime::UNIX_EPOCH + time::Duration::days(20_000));
+        let shutdown = Shutdown::new(Duration::from_secs(5));
+        let grpc = app::compose(&config, clock.clock(), &shutdown).await.unwrap();
+        Self { folder, config, clock, shutdown, issuer, grpc }
+    }
+
+    /// The service as it is after a restart.
+    pub(crate) async fn restarted(self) -> Self {
+        self.grpc.credentials.database.close().await;
+        let grpc = app::compose(&self.config, self.clock.clock(), &self.shutdown).await.unwrap();
+        Self { grpc, ..self }
+    }
+
+    pub(crate) async fn create(&self, id: &str, password: &str) -> wire::Credential {
+        self.try_create(creation(id, password)).await.unwrap()
+    }
+
+    pub(crate) async fn try_create(
+        &self,
+        message: wire::CreateCredentialRequest,
+    ) -> Result<wire::Credential, Status> {
+        let created = self.grpc.create_credential(platform(message)).await?;
+        Ok(created.into_inner().credential.unwrap())
+    }
+
+    pub(crate) async fn rotate(&self, id: &str, password: &str) -> wire::Credential {
+        self.try_rotate(rotation(id, password)).await.unwrap()
+    }
+
+    pub(crate) async fn try_rotate(
+        &self,
+        message: wire::AddCredentialVersionRequest,
+    ) -> Result<wire::Credential, Status> {
+        let rotated = self.grpc.add_credential_version(platform(message)).await?;
+        Ok(rotated.into_inner().credential.unwrap())
+    }
+
+    pub(crate) async fn get(&self, id: &str) -> Result<wire::Credential, Status> {
+        let request = platform(wire::GetCredentialRequest { name: format!("credentials/{id}") });
+        Ok(self.grpc.get_credential(request).await?.into_inner().credential.unwrap())
+    }
+
+    /// Name, action and details of every audit event.
+    pub(crate) async fn audit(&self) -> Vec<pullpass_database::AuditEvent> {
+        self.grpc.credentials.database.audit_events(0, 1000).await.unwrap()
+    }
+
+    /// A good ticket's claims, for the credentials of these ids.
+    pub(crate) fn claims(&self, ids: &[&str]) -> Claims {
+        let now = self.clock.clock().now().unix_timestamp();
+        Claims {
+            iss: ISSUER.into(),
+            aud: AUDIENCE.into(),
+            sub: APPLIER.into(),
+            iat: now,
+            exp: now + 60,
+            jti: "a-ticket".into(),
+            cnf: Confirmation { certificate_sha256: BASE64_URL_SAFE_NO_PAD.encode([1; 32]) },
+            cluster: "clusters/dev".into(),
+            link: "secretLinks/web".into(),
+            revision: 3,
+            credentials: ids.iter().map(|id| format!("credentials/{id}")).collect(),
+            secret_type: "kubernetes.io/dockerconfigjson".into(),
+        }
+    }
+
+    pub(crate) fn sign(&self, claims: &Claims) -> String {
+        sign(&self.issuer, claims)
+    }
+
+    pub(crate) async fn fetch(&self, ticket: String) -> Result<wire::FetchPullSecretResponse, Status> {
+        let request = request(&applier(), wire::FetchPullSecretRequest { ticket });
+        Ok(self.grpc.fetch_pull_secret(request).await?.into_inner())
+    }
+}
+
+pub(crate) fn sign(issuer: &KeyPair, claims: &Claims) -> String {
+    let key = EncodingKey::from_ed_pem(issuer.serialize_pem().as_bytes()).unwrap();
+    jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), claims, &key).unwrap()
+}
+
+fn config(folder: &Path) -> Config {
+    let tls = |name: &str| folder.join(name);
+    Config {
+        key_encryption_key: folder.join("kek"),
+        ticket_public_key: folder.join("ticket.pub"),
+        database: DatabaseConfig { path: folder.join("store.db") },
+        server: ServerConfig {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            tls: TlsConfig {
+                certificate: tls("tls.crt"),
+                key: tls("tls.key"),
+                authorities: tls("ca.crt"),
+                trust_domain: "d".into(),
+            },
+            authorization: Vec::new(),
+            telemetry: TelemetryConfig::default(),
+            limits: LimitsConfig::default(),
+            reflection: false,
+            shutdown_seconds: 5,
+        },
+    }
+}
+
+pub(crate) fn write_key(file: &Path, key: &[u8; 32]) {
+    std::fs::write(file, BASE64_STANDARD.encode(key) + "\n").unwrap();
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+pub(crate) fn applier() -> PeerIdentity {
+    PeerIdentity { spiffe_id: APPLIER.parse().unwrap(), certificate_sha256: [1; 32] }
+}
+
+pub(crate) fn request<T>(peer: &PeerIdentity, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.extensions_mut().insert(peer.clone());
+    request
+}
+
+/// A request of a platform identity.
+pub(crate) fn platform<T>(message: T) -> Request<T> {
+    request(&PeerIdentity { spiffe_id: PLATFORM.parse().unwrap(), certificate_sha256: [2; 32] }, message)
+}
+
+pub(crate) fn login(password: &str) -> wire::Material {
+    let login = wire::RegistryLogin {
+        server: "quay.io".into(),
+        username: "robot".into(),
+        password: password.into(),
+        email: String::new(),
+    };
+    wire::Material { source: Some(Source::Login(login)) }
+}
+
+pub(crate) fn docker_config(text: &str) -> wire::Material {
+    wire::Material { source: Some(Source::DockerConfig(text.into())) }
+}
+
+pub(crate) fn creation(id: &str, password: &str) -> wire::CreateCredentialRequest {
+    wire::CreateCredentialRequest {
+        credential_id: id.into(),
+        material: Some(login(password)),
+        ..Default::default()
+    }
+}
+
+pub(crate) fn rotation(id: &str, password: &str) -> wire::AddCredentialVersionRequest {
+    wire::AddCredentialVersionRequest {
+        name: format!("credentials/{id}"),
+        material: Some(login(password)),
+        ..Default::default()
+    }
+}
+
+/// `ErrorInfo.reason`, or the field of the first violation.
+pub(crate) fn reason(status: &Status) -> String {
+    let details = status.get_error_details();
+    let field = details.bad_request().map(|bad| bad.field_violations[0].field.clone());
+    field.or_else(|| details.error_info().map(|info| info.reason.clone())).unwrap_or_default()
+}

@@ -1,0 +1,75 @@
+//! Names and versions as they change: a snapshot, then every change after it, nothing between them lost.
+
+use futures::{Stream, StreamExt, TryStreamExt, stream};
+use pullpass_database::{Change, Database, Follower};
+
+use crate::{
+    error::Error,
+    metrics::Watcher,
+    store::{self, Head},
+};
+
+/// What a watcher is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum What {
+    Changed(Head),
+    Deleted(String),
+    SnapshotEnd,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Event {
+    pub(crate) what: What,
+    /// What the watcher has seen with this event; 0 before the end of the snapshot.
+    pub(crate) revision: i64,
+    pub(crate) trace_context: Option<String>,
+}
+
+/// From the start if `after` is 0, else every change after it.
+pub(crate) async fn watch(
+    database: &Database,
+    after: i64,
+) -> Result<impl Stream<Item = Result<Event, Error>> + Send + use<>, Error> {
+    let mut read = database.read().await?;
+    let own = read.revision().await?;
+    if after > own {
+        return Err(Error::RevisionAhead { asked: after, own });
+    }
+    let (snapshot, follower) = match after {
+        0 => (snapshot(store::heads(read.connection()).await?, own), database.follow(own)),
+        _ => (Vec::new(), database.follow(after)),
+    };
+    let watcher = Watcher::new();
+    let changes = stream::try_unfold((follower, database.clone()), next).map_ok(move |event| {
+        let _counted_as_long_as_it_lives = &watcher;
+        event
+    });
+    Ok(stream::iter(snapshot).map(Ok).chain(changes))
+}
+
+fn snapshot(heads: Vec<Head>, revision: i64) -> Vec<Event> {
+    let all =
+        heads.into_iter().map(|head| Event { what: What::Changed(head), revision: 0, trace_context: None });
+    all.chain([Event { what: What::SnapshotEnd, revision, trace_context: None }]).collect()
+}
+
+type State = (Follower, Database);
+
+async fn next((mut follower, database): State) -> Result<Option<(Event, State)>, Error> {
+    loop {
+        let change = follower.next().await?;
+        if let Some(event) = event(&database, change).await? {
+            return Ok(Some((event, (follower, database))));
+        }
+    }
+}
+
+/// None for a change of what has been deleted since: the deletion comes later.
+async fn event(database: &Database, change: Change) -> Result<Option<Event>, Error> {
+    let what = if change.deleted {
+        Some(What::Deleted(change.name))
+    } else {
+        store::head(database.read().await?.connection(), &change.name).await?.map(What::Changed)
+    };
+    Ok(what.map(|what| Event { what, revision: change.revision, trace_context: change.trace_context }))
+}

@@ -1,0 +1,45 @@
+//! The harness of the end-to-end tests and the demo: real parts, started by itself, on a bare machine.
+//!
+//! ```text
+//!  Scenario ─► World ─┬─► ControlPlane   etcd, kube-apiserver, kube-controller-manager   (binaries)
+//!   (a test's view,   ├─► Pullpass       the three services and the command, from target/<profile>
+//!    dumps the state  └─► Registry       docker-registry with passwords, skopeo as its client
+//!    on a panic)              │
+//!                             └─ every process in a group of its own, which dies with us     (process)
+//! ```
+//!
+//! `tests/` holds the scenarios, `src/bin/demo.rs` the demo.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::missing_panics_doc,
+    reason = "the harness is called by tests: what does not work there must stop them, and say why"
+)]
+
+mod applier_access;
+pub mod audit_log;
+pub mod bare_tls;
+pub mod binaries;
+pub mod canary;
+pub mod cluster;
+pub mod collector;
+pub mod command;
+pub mod control_plane;
+pub mod image;
+mod ports;
+pub mod process;
+pub mod pullpass;
+pub mod registry;
+pub mod scenario;
+pub mod wait;
+mod work_folder;
+
+pub use cluster::Cluster;
+pub use control_plane::ControlPlane;
+pub use pullpass::Pullpass;
+pub use registry::Registry;
+pub use scenario::{Scenario, World};
+pub use wait::eventually;
+pub use work_folder::WorkFolder;

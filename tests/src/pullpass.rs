@@ -1,0 +1,145 @@
+//! The system under test: the three real services, each started by itself from a state folder as `pullpass dev` makes it,
+//! and the real `pullpass` command.
+
+mod calls;
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    process::{Command, ExitStatus},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Context as _, anyhow};
+use pullpass::dev::{Options, StateDir};
+pub use calls::connection;
+pub use pullpass::dev::Service;
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
+
+use crate::{
+    binaries,
+    command::{Output, Run},
+    process::Process,
+    wait::within,
+};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The services of one state folder.
+#[derive(Debug)]
+pub struct Pullpass {
+    state: StateDir,
+    processes: Mutex<BTreeMap<Service, Process>>,
+}
+
+impl Pullpass {
+    /// Prepares the state folder, starts the services, waits until they are healthy and registers the cluster.
+    pub async fn start(options: &Options) -> anyhow::Result<Self> {
+        let state = StateDir::prepare(options).context("failed to prepare the state folder")?;
+        let pullpass = Self { state, processes: Mutex::default() };
+        for service in Service::ALL {
+            pullpass.launch(service)?;
+        }
+        // The applier is of use only when its cluster is known.
+        for service in [Service::CredentialStore, Service::GrantManager] {
+            pullpass.wait_until_healthy(service).await?;
+        }
+        pullpass.register_cluster().await?;
+        pullpass.wait_until_healthy(Service::ClusterApplier).await?;
+        Ok(pullpass)
+    }
+
+    /// The state folder.
+    pub fn state(&self) -> &StateDir {
+        &self.state
+    }
+
+    /// Starts a service, with its log appended to the one it had.
+    pub fn launch(&self, service: Service) -> anyhow::Result<()> {
+        let mut command = Command::new(binaries::own(service.binary_name())?);
+        command.arg("--config").arg(self.state.config_file(service));
+        let process = Process::start(service.binary_name(), &command, &self.state.log_file(service))?;
+        self.processes().insert(service, process);
+        Ok(())
+    }
+
+    /// Starts a service and waits until it is healthy.
+    pub async fn launch_and_wait(&self, service: Service) {
+        self.launch(service).expect("the service starts");
+        self.wait_until_healthy(service).await.expect("the service becomes healthy");
+    }
+
+    /// SIGKILL.
+    pub fn kill9(&self, service: Service) {
+        self.processes().remove(&service).expect("the service runs").kill9();
+    }
+
+    /// SIGTERM, and how it ended; none if it had to be killed after `patience`.
+    pub async fn terminate(&self, service: Service, patience: Duration) -> Option<ExitStatus> {
+        let process = self.processes().remove(&service);
+        process.expect("the service runs").terminate(patience).await
+    }
+
+    /// Waits until a service's own health check says that it serves.
+    pub async fn wait_until_healthy(&self, service: Service) -> anyhow::Result<()> {
+        let healthy = within(PATIENCE, async || {
+            self.check_running(service)?;
+            let request = HealthCheckRequest { service: service.grpc_name().to_owned() };
+            let answer =
+                self.health(service).check(request).await.map_err(|status| status.message().to_owned())?;
+            match answer.into_inner().status() {
+                ServingStatus::Serving => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        });
+        let name = service.binary_name();
+        healthy
+            .await
+            .map_err(|last| anyhow!("{name} did not become healthy: {last}\n{}", self.tail(service, 20)))
+    }
+
+    /// Runs the `pullpass` command as the platform administrator.
+    pub async fn cli(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().await.expect("the command runs")
+    }
+
+    /// Runs it with something on its standard input.
+    pub async fn cli_with(&self, input: impl Into<Vec<u8>>, arguments: &[&str]) -> Output {
+        self.command(arguments).input(input).output().await.expect("the command runs")
+    }
+
+    /// The `pullpass` command, to be run as the platform administrator.
+    pub fn command(&self, arguments: &[&str]) -> Run {
+        let program = binaries::own("pullpass").expect("the pullpass command");
+        Run::new(&program, arguments).env("PULLPASS_CONFIG", self.state.client_file())
+    }
+
+    /// The last lines of a service's log.
+    pub fn tail(&self, service: Service, lines: usize) -> String {
+        let text = self.log(service);
+        let all: Vec<&str> = text.lines().collect();
+        all[all.len().saturating_sub(lines)..].join("\n")
+    }
+
+    /// All that a service has logged.
+    pub fn log(&self, service: Service) -> String {
+        read(&self.state.log_file(service))
+    }
+
+    fn check_running(&self, service: Service) -> Result<(), String> {
+        match self.processes().get_mut(&service).map(Process::ended) {
+            Some(Some(status)) => Err(format!("it ended with {status}")),
+            Some(None) => Ok(()),
+            None => Err("it was not started".to_owned()),
+        }
+    }
+
+    fn processes(&self) -> MutexGuard<'_, BTreeMap<Service, Process>> {
+        self.processes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn read(file: &Path) -> String {
+    std::fs::read(file).map_or_else(|e| e.to_string(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
+}

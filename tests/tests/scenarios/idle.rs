@@ -1,0 +1,1 @@
+//! What changes nothing writes nothing, and a watch that is cut resumes.

@@ -1,0 +1,2 @@
+//! kill -9 loses nothing that was acknowledged and heals, a service that is away changes nothing in the cluster, and
+//! SIGTERM ends each service cleanly.
