@@ -1,5 +1,7 @@
 # What there is to run: `./just` lists it. CI runs `./just test`.
 
+set positional-arguments
+
 export RUST_BACKTRACE := "1"
 dev := justfile_directory() / "deploy/dev"
 
@@ -8,20 +10,20 @@ default:
     @{{ just_executable() }} --list --unsorted
 
 # everything: format, lints, unit, property and integration tests, those on the real API server included
-test: lint setup build
-    KUBEBUILDER_ASSETS="$({{ dev }}/kubernetes)" cargo test --locked --workspace --quiet
+test: lint setup unit e2e
+    cargo test --locked --workspace --doc
 
 # walk every procedure on a real API server and a real registry; --keep leaves it running
 demo *ARGS: setup build
-    KUBEBUILDER_ASSETS="$({{ dev }}/kubernetes)" target/debug/demo {{ ARGS }}
+    KUBEBUILDER_ASSETS="$({{ dev }}/kubernetes)" target/debug/demo "$@"
 
 # unit and property tests only
 unit:
-    cargo test --locked --workspace --lib
+    cargo test --locked --workspace --lib --bins
 
 # the end-to-end scenarios whose names contain NAME (all of them without)
 e2e *NAME: setup build
-    KUBEBUILDER_ASSETS="$({{ dev }}/kubernetes)" cargo test --locked --workspace --test '*' -- {{ NAME }}
+    KUBEBUILDER_ASSETS="$({{ dev }}/kubernetes)" cargo test --locked --workspace --test '*' -- "$@"
 
 # format check, clippy, buf lint, cargo-deny
 lint: setup

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2154
 # What the scripts of this folder and `just` share: where things are kept, and how they talk. Sourced, not run.
 # Data goes to stdout, everything said to people goes to stderr.
 
@@ -8,6 +8,12 @@ cache=${PULLPASS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/pullpass}
 # The Kubernetes that Debian 12 has the source of.
 kubernetes_version=1.20.2
 kubernetes_folder=$cache/kubernetes-$kubernetes_version
+
+# Where Debian puts the Go package that the Kubernetes build takes in place of its own copy.
+reflect2=/usr/share/gocode/src/github.com/modern-go/reflect2
+
+buf_version=1.75.0
+buf_folder=$cache/buf-$buf_version
 
 say() { printf '%s\n' "$*" >&2; }
 

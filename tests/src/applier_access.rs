@@ -22,7 +22,7 @@ pub(crate) fn base(name: &str) -> PathBuf {
 }
 
 /// Applies the base and returns a kubeconfig file of the applier's own service account.
-pub(crate) async fn grant(plane: &ControlPlane) -> anyhow::Result<PathBuf> {
+pub async fn grant(plane: &ControlPlane) -> anyhow::Result<PathBuf> {
     let cluster = plane.cluster().await?;
     cluster.create_namespace(NAMESPACE, &[]).await;
     apply(&cluster, "cluster-applier").await?;

@@ -41,7 +41,8 @@ impl AuditLog {
         Self { file: self.file.clone(), from }
     }
 
-    /// What `user` asked for, in order; a watch once, when it began.
+    /// What `user` asked for, in order; a watch once: when it began or, on Kubernetes 1.20, which logs it only then, when it
+    /// ended.
     pub fn requests_of(&self, user: &str) -> Vec<Request> {
         let text = self.text();
         let lines = text[self.from..].lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());

@@ -55,7 +55,7 @@ impl Scanner {
 /// A base64 text of the canary depends on what stands before it: three alignments. The characters that depend on its
 /// neighbours are cut off.
 fn forms(canary: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
-    let hex: String = canary.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex(canary);
     let mut forms =
         vec![("raw", canary.to_vec()), ("upper hex", hex.to_uppercase().into()), ("hex", hex.into())];
     for (before, name) in [(0, "base64"), (1, "base64 + 1"), (2, "base64 + 2")] {
@@ -69,6 +69,12 @@ fn forms(canary: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let numbers = canary.iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
     forms.push(("numbers", numbers.into()));
     forms
+}
+
+/// Bytes in lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or_default();
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {
@@ -92,7 +98,7 @@ mod tests {
     #[test]
     fn every_form_is_found_wherever_it_stands() {
         let scanner = Scanner::new([CANARY]);
-        let hex: String = CANARY.bytes().map(|b| format!("{b:02x}")).collect();
+        let hex = hex(CANARY.as_bytes());
         let mut texts = vec![format!("a {CANARY} b"), format!("0x{hex}"), format!("{:?}", CANARY.as_bytes())];
         for before in ["", "u", "us", "use", "robot:"] {
             for after in ["", "!", "\"}"] {

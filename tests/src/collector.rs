@@ -17,6 +17,8 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, transport::Server};
 
+use crate::canary::hex;
+
 /// One span, as far as tests look at it.
 #[derive(Debug, Clone)]
 pub struct Span {
@@ -95,7 +97,7 @@ impl TraceService for Keep {
                 lock(&self.0).push(Span {
                     service: service.clone(),
                     name: span.name,
-                    trace: span.trace_id.iter().map(|byte| format!("{byte:02x}")).collect(),
+                    trace: hex(&span.trace_id),
                     attributes: span.attributes.iter().map(text).collect(),
                 });
             }

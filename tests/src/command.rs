@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use tokio::io::AsyncWriteExt as _;
 
 /// Longer than any command takes that works.
-const TOO_LONG: Duration = Duration::from_secs(120);
+const TOO_LONG: Duration = Duration::from_mins(2);
 
 /// What a command printed, and its exit code.
 #[derive(Debug, Clone)]
@@ -27,6 +27,7 @@ pub struct Output {
 impl Output {
     /// The output of a command that was meant to work.
     #[track_caller]
+    #[expect(clippy::return_self_not_must_use, reason = "often the check is all that is wanted")]
     pub fn ok(self) -> Self {
         assert_eq!(self.code, 0, "the command failed: {self:#?}");
         self

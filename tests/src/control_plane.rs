@@ -18,7 +18,7 @@ use credentials::Credentials;
 pub use credentials::{Admin, kubeconfig};
 
 /// Far longer than it takes, also on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The three processes and how to reach them.
 #[derive(Debug)]

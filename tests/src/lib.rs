@@ -18,7 +18,7 @@
     reason = "the harness is called by tests: what does not work there must stop them, and say why"
 )]
 
-mod applier_access;
+pub mod applier_access;
 pub mod audit_log;
 pub mod bare_tls;
 pub mod binaries;

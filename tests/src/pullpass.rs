@@ -12,19 +12,21 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow};
-use pullpass::dev::{Options, StateDir};
 pub use calls::connection;
 pub use pullpass::dev::Service;
+use pullpass::dev::{Options, Ports, StateDir};
+use pullpass_api::grant::v1::GetSyncStatusRequest;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
 
 use crate::{
     binaries,
     command::{Output, Run},
+    ports,
     process::Process,
     wait::within,
 };
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The services of one state folder.
 #[derive(Debug)]
@@ -36,6 +38,7 @@ pub struct Pullpass {
 impl Pullpass {
     /// Prepares the state folder, starts the services, waits until they are healthy and registers the cluster.
     pub async fn start(options: &Options) -> anyhow::Result<Self> {
+        choose_ports(&options.dir).context("failed to choose the ports")?;
         let state = StateDir::prepare(options).context("failed to prepare the state folder")?;
         let pullpass = Self { state, processes: Mutex::default() };
         for service in Service::ALL {
@@ -47,6 +50,7 @@ impl Pullpass {
         }
         pullpass.register_cluster().await?;
         pullpass.wait_until_healthy(Service::ClusterApplier).await?;
+        pullpass.wait_until_followed().await?;
         Ok(pullpass)
     }
 
@@ -99,6 +103,21 @@ impl Pullpass {
             .map_err(|last| anyhow!("{name} did not become healthy: {last}\n{}", self.tail(service, 20)))
     }
 
+    /// Waits until the applier follows the desired state: what is declared from now on reaches it as a change.
+    pub async fn wait_until_followed(&self) -> anyhow::Result<()> {
+        let followed = within(PATIENCE, async || {
+            let status =
+                self.grant_manager(&self.admin()).get_sync_status(GetSyncStatusRequest::default()).await;
+            let clusters = status.map_err(|status| status.message().to_owned())?.into_inner().clusters;
+            if clusters.iter().all(|cluster| cluster.connected) {
+                Ok(())
+            } else {
+                Err(format!("{clusters:?}"))
+            }
+        });
+        followed.await.map_err(|last| anyhow!("the applier does not follow the desired state: {last}"))
+    }
+
     /// Runs the `pullpass` command as the platform administrator.
     pub async fn cli(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().await.expect("the command runs")
@@ -138,6 +157,21 @@ impl Pullpass {
     fn processes(&self) -> MutexGuard<'_, BTreeMap<Service, Process>> {
         self.processes.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Chosen here, because a state folder chooses at random, and two worlds that start at the same time may take the same.
+fn choose_ports(folder: &Path) -> anyhow::Result<()> {
+    let ports = Ports {
+        credential_store: ports::free(),
+        credential_store_metrics: ports::free(),
+        grant_manager: ports::free(),
+        grant_manager_metrics: ports::free(),
+        cluster_applier: ports::free(),
+        cluster_applier_metrics: ports::free(),
+    };
+    std::fs::create_dir_all(folder)?;
+    std::fs::write(folder.join("ports.toml"), toml::to_string(&ports)?)?;
+    Ok(())
 }
 
 fn read(file: &Path) -> String {

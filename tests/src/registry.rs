@@ -23,7 +23,7 @@ use crate::{
 };
 use authorization_server::AuthorizationServer;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A registry on loopback with one user and one private image.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::{
 };
 
 /// Far longer than anything takes that works, also on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(50);
 
 /// Asks again and again until `check` succeeds. Panics with what was seen last when that takes too long.

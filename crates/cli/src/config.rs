@@ -84,3 +84,26 @@ impl ClientConfig {
         Ok(pullpass_runtime::config::load(file)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shipped_example_is_a_configuration_and_comes_back_as_it_was() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("example.toml");
+        let config = ClientConfig::load(Some(&file)).unwrap();
+        assert!(config.appliers.contains_key("prod"));
+        assert_eq!(toml::from_str::<ClientConfig>(&toml::to_string(&config).unwrap()).unwrap(), config);
+    }
+
+    #[test]
+    fn a_misspelled_field_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("client.toml");
+        let example = include_str!("../example.toml").replace("grant_manager", "grants_manager");
+        std::fs::write(&file, example).unwrap();
+        let error = ClientConfig::load(Some(&file)).unwrap_err();
+        assert!(error.to_string().contains("grant"), "{error}");
+    }
+}

@@ -60,14 +60,14 @@ impl Wait {
         goal: &Goal,
     ) -> Waited {
         let deadline = Instant::now() + self.timeout;
-        let mut progress = Progress::new();
+        let progress = Progress::new();
         let mut last = None;
-        let watched = watch(grants, &request, goal, &mut progress, &mut last);
+        let watched = watch(grants, &request, goal, &progress, &mut last);
         let outcome = match tokio::time::timeout_at(deadline, watched).await {
             Ok(outcome) => outcome,
             Err(_) => Err(self.too_late(goal, last.as_ref())),
         };
-        progress.end();
+        drop(progress);
         Waited { last, outcome }
     }
 
@@ -97,7 +97,7 @@ impl Wait {
             return Ok(());
         }
         let deadline = Instant::now() + self.timeout;
-        let mut progress = Progress::new();
+        let progress = Progress::new();
         loop {
             match is_there().await {
                 Ok(false) => break,
@@ -107,7 +107,7 @@ impl Wait {
             }
             let status = leaving(grants, name).await;
             if Instant::now() >= deadline {
-                progress.end();
+                drop(progress);
                 let seconds = self.timeout.as_secs_f32();
                 bail!(
                     "{name} was not taken back everywhere after {seconds} s; it goes on without you\n{}",
@@ -117,7 +117,6 @@ impl Wait {
             progress.tell(&status.join("; "));
             tokio::time::sleep(LOOK).await;
         }
-        progress.end();
         Ok(())
     }
 }
@@ -135,7 +134,7 @@ async fn watch(
     grants: &Grants,
     request: &WatchSyncStatusRequest,
     goal: &Goal,
-    progress: &mut Progress,
+    progress: &Progress,
     last: &mut Option<WatchSyncStatusResponse>,
 ) -> anyhow::Result<()> {
     loop {
@@ -169,7 +168,7 @@ async fn open(
 async fn follow(
     mut stream: Streaming<WatchSyncStatusResponse>,
     goal: &Goal,
-    progress: &mut Progress,
+    progress: &Progress,
     last: &mut Option<WatchSyncStatusResponse>,
 ) -> Result<Verdict, Status> {
     while let Some(status) = stream.next().await {

@@ -81,6 +81,26 @@ async fn a_credential_is_created_from_stdin_without_its_newline() {
 }
 
 #[tokio::test]
+async fn a_password_is_not_logged_even_where_everything_is() {
+    let world = World::start(Script::default());
+    let mut config = world.state.client_config().unwrap();
+    config.telemetry.log = "trace".to_owned();
+    std::fs::write(world.state.client_file(), toml::to_string(&config).unwrap()).unwrap();
+    let run = world.run_with(CREATE, "fake-canary-password\n").await;
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert!(run.stderr.contains("TRACE") && run.stderr.contains("DEBUG"), "everything is logged");
+    let bytes = format!("{:?}", b"fake-canary-password");
+    for form in [
+        "fake-canary-password",
+        "ZmFrZS1jYW5hcnktcGFzc3dvcmQ",
+        "66616b652d63616e617279",
+        bytes.trim_matches(['[', ']']),
+    ] {
+        assert!(!run.stderr.contains(form) && !run.stdout.contains(form), "{form} was logged");
+    }
+}
+
+#[tokio::test]
 async fn a_refusal_is_told_with_field_problem_and_code() {
     let refusal =
         status::invalid("material.docker_config", "`quay.io`: `auth` is not base64: encode user:password");

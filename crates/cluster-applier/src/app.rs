@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context;
 use pullpass_api::{
     FILE_DESCRIPTOR_SET, applier::v1::cluster_applier_server::ClusterApplierServer,
-    credential::v1::credential_store_client::CredentialStoreClient, grant::v1::grant_manager_client::GrantManagerClient,
-    service,
+    credential::v1::credential_store_client::CredentialStoreClient,
+    grant::v1::grant_manager_client::GrantManagerClient, service,
 };
 use pullpass_runtime::{Server, Shutdown, Tls, connect};
 use tonic::service::Routes;
@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// How often what the cluster permitted by itself is asked about again.
-const ASK_AGAIN: Duration = Duration::from_secs(600);
+const ASK_AGAIN: Duration = Duration::from_mins(10);
 
 /// Runs the service until the shutdown.
 pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
@@ -35,7 +35,9 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     watch::start(&cluster, &shared, &shutdown);
     follow_wishes(&config, &tls, &shared, &shutdown);
     let applier = Applier { cluster, shared: Arc::clone(&shared) };
-    shutdown.spawn("reconcile", reconcile::run(applier, config.in_flight, shutdown.token()));
+    // The other half of the budget is for the calls under way and the telemetry.
+    let grace = Duration::from_secs(config.server.shutdown_seconds) / 2;
+    shutdown.spawn("reconcile", reconcile::run(applier, config.in_flight, shutdown.token(), grace));
     spawn("ask again", &shutdown, ask_again(Arc::clone(&shared)));
     let handlers = ClusterApplierServer::new(grpc::Service { shared, shutdown: shutdown.clone() })
         .max_decoding_message_size(config.server.limits.max_message_bytes);

@@ -105,10 +105,16 @@ impl Applier {
         self.shared.with(|state| {
             for action in actions {
                 let Change::EditAccount { account, edits, .. } = &action.change else { continue };
-                let appended = edits.iter().filter(|edit| matches!(edit.step, Step::Append { .. }) && !told(&edit.secret));
+                let appended = edits
+                    .iter()
+                    .filter(|edit| matches!(edit.step, Step::Append { .. }) && !told(&edit.secret));
                 for edit in appended {
                     if let Name::Link(link) = &edit.cause {
-                        state.index.claim(&view.name, (account.clone(), edit.list, edit.secret.clone()), link.clone());
+                        state.index.claim(
+                            &view.name,
+                            (account.clone(), edit.list, edit.secret.clone()),
+                            link.clone(),
+                        );
                     }
                 }
             }
@@ -145,25 +151,20 @@ impl Applier {
     }
 
     async fn create<S: Stored>(&self, at: Target<'_>, body: Vec<u8>) -> Result<(), Trouble> {
-        match self.cluster.create::<S::Resource, S::Wire>(&at, body).await {
-            Ok(object) => Ok(self.note::<S>(at, object)),
-            Err(error) => self.look::<S>(at, None, error).await,
-        }
+        let answer = self.cluster.create::<S::Resource, S::Wire>(&at, body).await;
+        self.settle::<S>(at, None, answer).await
     }
 
     async fn merge<S: Stored>(&self, at: Target<'_>, was: &Identity, body: Vec<u8>) -> Result<(), Trouble> {
-        match self.cluster.patch::<S::Resource, S::Wire>(&at, "merge-patch", body).await {
-            Ok(object) => Ok(self.note::<S>(at, object)),
-            Err(error) => self.look::<S>(at, Some(was), error).await,
-        }
+        let answer = self.cluster.patch::<S::Resource, S::Wire>(&at, "merge-patch", body).await;
+        self.settle::<S>(at, Some(was), answer).await
     }
 
     async fn edit(&self, at: Target<'_>, was: &Identity, edits: &[Edit]) -> Result<(), Trouble> {
         let body = body::account_patch(was, edits);
-        match self.cluster.patch::<ApiServiceAccount, ApiServiceAccount>(&at, "json-patch", body).await {
-            Ok(object) => Ok(self.note::<Account>(at, object)),
-            Err(error) => self.look::<Account>(at, Some(was), error).await,
-        }
+        let answer =
+            self.cluster.patch::<ApiServiceAccount, ApiServiceAccount>(&at, "json-patch", body).await;
+        self.settle::<Account>(at, Some(was), answer).await
     }
 
     async fn delete<S: Stored>(&self, at: Target<'_>, was: &Identity) -> Result<(), Trouble> {
@@ -179,12 +180,23 @@ impl Applier {
         }
     }
 
-    async fn recreate<S: Stored>(&self, at: Target<'_>, was: &Identity, body: Vec<u8>) -> Result<(), Trouble> {
+    async fn recreate<S: Stored>(
+        &self,
+        at: Target<'_>,
+        was: &Identity,
+        body: Vec<u8>,
+    ) -> Result<(), Trouble> {
         self.delete::<S>(at, was).await?;
         self.create::<S>(at, body).await
     }
 
-    async fn ask(&self, namespace: &Namespace, grant: &GrantName, subject: &SubjectFacts, role: Role) -> Result<(), Trouble> {
+    async fn ask(
+        &self,
+        namespace: &Namespace,
+        grant: &GrantName,
+        subject: &SubjectFacts,
+        role: Role,
+    ) -> Result<(), Trouble> {
         let at = Target { namespace, name: grant.id() };
         let mut permitted = true;
         for review in body::reviews(namespace, subject, role) {
@@ -198,18 +210,35 @@ impl Applier {
         Ok(())
     }
 
-    /// Takes the answer to a write into the index.
-    fn note<S: Stored>(&self, at: Target<'_>, object: S::Wire) {
-        if let Some(key) = S::key(at.name) {
-            self.shared.with(|state| state.index.put(at.namespace, key, S::from(object)));
+    /// Takes the answer to a write into the index, or looks why it was refused.
+    async fn settle<S: Stored>(
+        &self,
+        at: Target<'_>,
+        was: Option<&Identity>,
+        answer: Result<S::Wire, Error>,
+    ) -> Result<(), Trouble> {
+        match (answer, S::key(at.name)) {
+            (Ok(object), Some(key)) => {
+                self.shared.with(|state| state.index.put(at.namespace, key, S::from(object)));
+                Ok(())
+            }
+            (Ok(_), None) => Ok(()),
+            (Err(error), _) => self.look::<S>(at, was, error).await,
         }
     }
 
     /// After a refusal that may mean that the object is not what we thought (409; 404; for a JSON Patch whose test
     /// failed 422): looks. If it is just as we thought, the refusal meant something else.
-    async fn look<S: Stored>(&self, at: Target<'_>, was: Option<&Identity>, error: Error) -> Result<(), Trouble> {
+    async fn look<S: Stored>(
+        &self,
+        at: Target<'_>,
+        was: Option<&Identity>,
+        error: Error,
+    ) -> Result<(), Trouble> {
         let stale = [StatusCode::CONFLICT, StatusCode::NOT_FOUND, StatusCode::UNPROCESSABLE_ENTITY];
-        if !stale.into_iter().any(|status| error.is(status)) || (was.is_none() && !error.is(StatusCode::CONFLICT)) {
+        if !stale.into_iter().any(|status| error.is(status))
+            || (was.is_none() && !error.is(StatusCode::CONFLICT))
+        {
             return Err(Trouble::Error(error));
         }
         let is = self.refresh::<S>(at).await.map_err(Trouble::Error)?;
@@ -233,8 +262,10 @@ impl Applier {
     /// Looks again at the objects that stood in our way and that no watch tells of; forgets those that stand in nobody's
     /// way any more.
     pub(crate) async fn look_again(&self, view: &View) -> Result<(), Error> {
-        let secrets = view.state.secrets.iter().filter(|(_, facts)| !facts.marks.labelled).map(|(name, _)| name);
-        let bindings = view.state.bindings.iter().filter(|(_, facts)| !facts.marks.labelled).map(|(name, _)| name);
+        let secrets =
+            view.state.secrets.iter().filter(|(_, facts)| !facts.marks.labelled).map(|(name, _)| name);
+        let bindings =
+            view.state.bindings.iter().filter(|(_, facts)| !facts.marks.labelled).map(|(name, _)| name);
         for name in secrets {
             let wanted = view.links.values().any(|link| link.what.secret_name().as_str() == name);
             self.look_or_forget::<SecretFacts>(Target { namespace: &view.name, name }, wanted).await?;
@@ -281,4 +312,3 @@ fn causes(action: &Action) -> Vec<Name> {
     causes.dedup();
     causes
 }
-

@@ -7,6 +7,7 @@ use pullpass_domain::name::Namespace;
 
 use crate::{
     desired::{Desired, Name},
+    material::Versions,
     plan::{Outcome, Outcomes, Reason, Standing},
 };
 
@@ -55,10 +56,14 @@ impl Board {
         let mut sums: BTreeMap<Name, Sum> = desired.names().map(|name| (name, Sum::default())).collect();
         for (namespace, outcomes) in &self.0 {
             for (name, outcome) in outcomes {
-                sums.entry(name.clone()).or_default().add(namespace, outcome);
+                match sums.get_mut(name) {
+                    Some(sum) => sum.add(namespace, outcome),
+                    None => sums.entry(name.clone()).or_default().add(namespace, outcome),
+                }
             }
         }
-        let mut statuses: Vec<_> = sums.into_iter().map(|(name, sum)| sum.into_status(&name, desired)).collect();
+        let mut statuses: Vec<_> =
+            sums.into_iter().map(|(name, sum)| sum.into_status(&name, desired)).collect();
         statuses.sort_by(|a, b| a.name.cmp(&b.name));
         statuses
     }
@@ -68,14 +73,14 @@ impl Board {
 struct Sum {
     counts: HashMap<Standing, i64>,
     reasons: Vec<(Standing, SyncReason)>,
-    versions: BTreeSet<(String, i64)>,
+    versions: Vec<Versions>,
 }
 
 impl Sum {
     fn add(&mut self, namespace: &Namespace, outcome: &Outcome) {
         *self.counts.entry(outcome.standing).or_default() += 1;
-        if outcome.standing == Standing::Synced {
-            self.versions.extend(outcome.versions.iter().cloned());
+        if outcome.standing == Standing::Synced && !self.versions.contains(&outcome.versions) {
+            self.versions.push(outcome.versions.clone());
         }
         for reason in &outcome.reasons {
             self.keep(reason.standing, || told(namespace, reason));
@@ -98,7 +103,10 @@ impl Sum {
 
     fn into_status(mut self, name: &Name, desired: &Desired) -> SyncStatus {
         if let Some(unreadable) = desired.unreadable.get(name) {
-            let message = format!("the applier does not understand it: {}; is it older than grant-manager?", unreadable.problem);
+            let message = format!(
+                "the applier does not understand it: {}; is it older than grant-manager?",
+                unreadable.problem
+            );
             let reason = SyncReason { namespace: String::new(), code: "NOT_UNDERSTOOD".into(), message };
             self.reasons.insert(0, (Standing::Failed, reason));
         }
@@ -109,7 +117,12 @@ impl Sum {
         SyncStatus {
             name: name.to_string(),
             cluster: desired.cluster.clone().unwrap_or_default(),
-            state: state(revision.is_some(), failed > 0 || desired.unreadable.contains_key(name), pending + leaving).into(),
+            state: state(
+                revision.is_some(),
+                failed > 0 || desired.unreadable.contains_key(name),
+                pending + leaving,
+            )
+            .into(),
             revision: revision.unwrap_or_default(),
             wanted: synced + pending + failed,
             synced,
@@ -117,7 +130,7 @@ impl Sum {
             failed,
             leaving,
             reasons: self.reasons.into_iter().take(REASONS).map(|(_, reason)| reason).collect(),
-            versions: self.versions.into_iter().map(|(credential, version)| SyncedVersion { credential, version }).collect(),
+            versions: told_versions(&self.versions),
         }
     }
 }
@@ -129,6 +142,11 @@ fn state(applies: bool, failed: bool, unfinished: i64) -> SyncState {
         (true, false, 0) => SyncState::Synced,
         (true, false, _) => SyncState::Pending,
     }
+}
+
+fn told_versions(held: &[Versions]) -> Vec<SyncedVersion> {
+    let versions: BTreeSet<_> = held.iter().flat_map(|versions| versions.iter().cloned()).collect();
+    versions.into_iter().map(|(credential, version)| SyncedVersion { credential, version }).collect()
 }
 
 fn told(namespace: &Namespace, reason: &Reason) -> SyncReason {

@@ -165,7 +165,9 @@ fn wanted<T>(what: T, revision: i64, created: Option<(i64, i32)>) -> Arc<Wanted<
 
 #[cfg(test)]
 mod tests {
-    use pullpass_api::grant::v1::{DesiredStateSnapshotEnd, NamespaceSelection, ServiceAccountSelection, Usage};
+    use pullpass_api::grant::v1::{
+        DesiredStateSnapshotEnd, NamespaceSelection, ServiceAccountSelection, Usage,
+    };
 
     use super::*;
 
@@ -198,7 +200,8 @@ mod tests {
 
     #[test]
     fn a_link_that_is_being_deleted_is_not_wanted() {
-        let deleted = SecretLink { delete_time: Some(Default::default()), ..link("secretLinks/web") };
+        let deleted =
+            SecretLink { delete_time: Some(prost_types::Timestamp::default()), ..link("secretLinks/web") };
         let mut desired = Desired::default();
         desired.apply(&message(Event::SecretLink(deleted), 3));
         assert_eq!(desired.names().count(), 0);

@@ -28,7 +28,9 @@ impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let message = error.to_string();
         match error {
-            Error::NotReady(_) => status::retry(Code::Unavailable, "NOT_READY", message, std::time::Duration::from_secs(1)),
+            Error::NotReady(_) => {
+                status::retry(Code::Unavailable, "NOT_READY", message, std::time::Duration::from_secs(1))
+            }
             Error::Proposal(problem) => problem.into(),
             Error::ProposalName(_) => status::invalid("proposed", message),
         }
@@ -60,9 +62,15 @@ fn refused(kind: &'static str, code: u16, message: &str) -> (Standing, &'static 
         StatusCode::NOT_FOUND if kind == "RoleBinding" => {
             (Standing::Pending, "ROLE_NOT_FOUND", "it is tried again when the role exists")
         }
-        StatusCode::NOT_FOUND => (Standing::Pending, "NAMESPACE_NOT_FOUND", "it is tried again when the namespace exists"),
-        StatusCode::CONFLICT => (Standing::Pending, "CONFLICT", "somebody else writes to it at the same time; it is tried again"),
-        StatusCode::TOO_MANY_REQUESTS => (Standing::Pending, "THROTTLED", "it is tried again when the API server allows"),
+        StatusCode::NOT_FOUND => {
+            (Standing::Pending, "NAMESPACE_NOT_FOUND", "it is tried again when the namespace exists")
+        }
+        StatusCode::CONFLICT => {
+            (Standing::Pending, "CONFLICT", "somebody else writes to it at the same time; it is tried again")
+        }
+        StatusCode::TOO_MANY_REQUESTS => {
+            (Standing::Pending, "THROTTLED", "it is tried again when the API server allows")
+        }
         code if code.is_server_error() => (Standing::Pending, "UNAVAILABLE", "it is tried again"),
         _ => (Standing::Failed, "REFUSED", "the API server does not accept it; it is tried again"),
     }
@@ -74,7 +82,8 @@ mod tests {
     use crate::cluster::client::Verb;
 
     fn error(kind: &'static str, code: u16, message: &str) -> client::Error {
-        let problem = Problem::Refused { code, reason: "Why".into(), message: message.into(), retry_after: None };
+        let problem =
+            Problem::Refused { code, reason: "Why".into(), message: message.into(), retry_after: None };
         client::Error { verb: Verb::Create, kind, namespace: "a".into(), name: "web".into(), problem }
     }
 

@@ -6,7 +6,9 @@ use std::{
 };
 
 use pullpass_api::{
-    credential::v1::{FetchPullSecretRequest, FetchPullSecretResponse, credential_store_client::CredentialStoreClient},
+    credential::v1::{
+        FetchPullSecretRequest, FetchPullSecretResponse, credential_store_client::CredentialStoreClient,
+    },
     grant::v1::{IssueTicketRequest, grant_manager_client::GrantManagerClient},
 };
 use pullpass_domain::secret::SecretBytes;
@@ -105,13 +107,16 @@ fn failure(order: &Order, status: &Status, failures: u32) -> Failure {
     let absent = told.as_deref() == Some(NO_CREDENTIAL);
     let (standing, code) = match status.code() {
         _ if absent => (Standing::Pending, NO_CREDENTIAL.to_owned()),
-        Code::PermissionDenied | Code::Unauthenticated | Code::InvalidArgument | Code::FailedPrecondition | Code::Unimplemented => {
-            (Standing::Failed, told.unwrap_or_else(|| "FETCH_REFUSED".to_owned()))
-        }
+        Code::PermissionDenied
+        | Code::Unauthenticated
+        | Code::InvalidArgument
+        | Code::FailedPrecondition
+        | Code::Unimplemented => (Standing::Failed, told.unwrap_or_else(|| "FETCH_REFUSED".to_owned())),
         _ => (Standing::Pending, "WAITING_FOR_MATERIAL".to_owned()),
     };
     let message = format!("the content for {} could not be fetched: {}", order.link, status.message());
-    let reason = Reason { standing, code: code.into(), kind: "Secret", object: order.link.id().to_owned(), message };
+    let reason =
+        Reason { standing, code: code.into(), kind: "Secret", object: order.link.id().to_owned(), message };
     let asked = details.retry_info().and_then(|info| info.retry_delay).unwrap_or_default();
     let delay = if absent { SELDOM } else { jittered(failures + 1) };
     Failure { reason, retry_after: delay.max(asked) }
@@ -126,7 +131,8 @@ mod tests {
     fn a_failed_fetch_says_why_and_whether_waiting_helps() {
         let refusal = pullpass_runtime::status::with_reason;
         let ticket = refusal(Code::PermissionDenied, "TICKET_NOT_YOURS", "not yours", []);
-        let absent = refusal(Code::FailedPrecondition, "CREDENTIAL_NOT_FOUND", "credentials/quay does not exist", []);
+        let absent =
+            refusal(Code::FailedPrecondition, "CREDENTIAL_NOT_FOUND", "credentials/quay does not exist", []);
         for (status, standing, code) in [
             (absent, Standing::Pending, "CREDENTIAL_NOT_FOUND"),
             (Status::not_found("no such link"), Standing::Pending, "WAITING_FOR_MATERIAL"),

@@ -1,7 +1,7 @@
 //! Follows the two streams that say what is wanted: grant-manager's desired state and credential-store's versions.
 //!
 //! Losing a stream changes nothing. It is resumed after the last revision; where the service says that this lies ahead of
-//! it (OUT_OF_RANGE: it was restored), a snapshot is asked for, built aside, and taken only when it is complete.
+//! it (`OUT_OF_RANGE`: it was restored), a snapshot is asked for, built aside, and taken only when it is complete.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -160,7 +160,11 @@ pub(crate) async fn keep<S: Stream>(stream: S) {
         match ended {
             Ok(()) => tracing::debug!(what, "the stream ended and is taken up again"),
             Err(status) if status.code() == Code::OutOfRange && position.revision > 0 => {
-                tracing::warn!(what, after = position.revision, "the service is behind what we know, asking for a snapshot");
+                tracing::warn!(
+                    what,
+                    after = position.revision,
+                    "the service is behind what we know, asking for a snapshot"
+                );
                 position.revision = 0;
             }
             Err(status) if failures.is_power_of_two() => {
@@ -207,7 +211,8 @@ mod tests {
         let shared = shared();
         assert_eq!(links(&shared), 1);
         let mut snapshot = Some(Desired::default());
-        take_desired(&shared, &mut snapshot, &message(Event::SecretLink(testing::link_message("other")), 0)).expect("fine");
+        take_desired(&shared, &mut snapshot, &message(Event::SecretLink(testing::link_message("other")), 0))
+            .expect("fine");
         assert_eq!(links(&shared), 1, "not before its end");
         take_desired(&shared, &mut snapshot, &message(end("clusters/dev"), 6)).expect("fine");
         let web = Name::Link(LinkName::from_id("web").expect("a name"));
@@ -225,7 +230,8 @@ mod tests {
     #[test]
     fn changes_apply_at_once() {
         let shared = shared();
-        take_desired(&shared, &mut None, &message(Event::Removed("secretLinks/web".into()), 6)).expect("fine");
+        take_desired(&shared, &mut None, &message(Event::Removed("secretLinks/web".into()), 6))
+            .expect("fine");
         assert_eq!(links(&shared), 0);
     }
 
@@ -255,7 +261,7 @@ mod tests {
     async fn a_stream_resumes_where_it_was_and_begins_anew_when_told() {
         let asked = Arc::default();
         let following = keep(Breaking(Arc::clone(&asked)));
-        let _ = tokio::time::timeout(Duration::from_secs(60), following).await;
+        let _ = tokio::time::timeout(Duration::from_mins(1), following).await;
         assert_eq!(*asked.lock().expect("unpoisoned"), [0, 0, 7, 0]);
     }
 }

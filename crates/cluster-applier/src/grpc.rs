@@ -7,8 +7,8 @@ use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Instant};
 use futures::{Stream, stream};
 use pullpass_api::{
     applier::v1::{
-        GetSyncStatusRequest, GetSyncStatusResponse, PlanSyncRequest, PlanSyncResponse, PlannedChange, SyncRequest,
-        SyncResponse, cluster_applier_server::ClusterApplier,
+        GetSyncStatusRequest, GetSyncStatusResponse, PlanSyncRequest, PlanSyncResponse, PlannedChange,
+        SyncRequest, SyncResponse, cluster_applier_server::ClusterApplier,
     },
     convert,
 };
@@ -56,7 +56,9 @@ impl ClusterApplier for Service {
             namespaces: namespaces.into_iter().collect(),
             ready: VecDeque::new(),
         };
-        let batches = stream::unfold(planning, |mut planning| async move { planning.next_batch().map(|batch| (Ok(batch), planning)) });
+        let batches = stream::unfold(planning, |mut planning| async move {
+            planning.next_batch().map(|batch| (Ok(batch), planning))
+        });
         Ok(Response::new(Box::pin(self.shutdown.guard(batches))))
     }
 
@@ -87,7 +89,11 @@ fn ready(state: &State) -> Result<(), Error> {
     if state.is_ready() {
         return Ok(());
     }
-    let missing = state.empty_caches().iter().copied().chain(state.desired.cluster.is_none().then_some("desired state"));
+    let missing = state
+        .empty_caches()
+        .iter()
+        .copied()
+        .chain(state.desired.cluster.is_none().then_some("desired state"));
     Err(Error::NotReady(missing.collect::<Vec<_>>().join(", ")))
 }
 
@@ -122,8 +128,9 @@ impl Planning {
     fn next_batch(&mut self) -> Option<PlanSyncResponse> {
         while self.ready.len() < BATCH && !self.namespaces.is_empty() {
             let stride: Vec<_> = self.namespaces.drain(..STRIDE.min(self.namespaces.len())).collect();
-            let views: Vec<_> =
-                self.shared.with(|state| stride.iter().map(|name| state.view_of(&self.desired, name)).collect());
+            let views: Vec<_> = self
+                .shared
+                .with(|state| stride.iter().map(|name| state.view_of(&self.desired, name)).collect());
             for view in &views {
                 self.ready.extend(planned::changes(view, &plan::namespace(view)));
             }

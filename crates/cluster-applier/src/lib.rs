@@ -35,4 +35,5 @@ mod report;
 mod state;
 
 /// What `--help` says.
-pub const ABOUT: &str = "Makes one Kubernetes or OpenShift cluster agree with the desired state, and keeps it so";
+pub const ABOUT: &str =
+    "Makes one Kubernetes or OpenShift cluster agree with the desired state, and keeps it so";

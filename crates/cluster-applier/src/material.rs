@@ -10,9 +10,7 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use pullpass_api::credential::v1::{
-    WatchCredentialsResponse as Message, watch_credentials_response::Event,
-};
+use pullpass_api::credential::v1::{WatchCredentialsResponse as Message, watch_credentials_response::Event};
 use pullpass_domain::{
     docker_config::SecretType,
     link::Link,
@@ -69,7 +67,10 @@ enum Seen {
     /// The watch has not told yet.
     Unknown,
     Absent,
-    At { uid: String, version: i64 },
+    At {
+        uid: String,
+        version: i64,
+    },
 }
 
 /// What credential-store says exists.
@@ -169,16 +170,19 @@ impl Materials {
         };
         let recipe = Recipe::of(link);
         if self.links.get(name).is_none_or(|holding| holding.recipe != recipe) {
-            self.links.insert(name.clone(), Holding {
-                recipe,
-                rendered: None,
-                problem: None,
-                tried: None,
-                failures: 0,
-                retry_at: None,
-                fetching: None,
-                trace: trace.to_owned(),
-            });
+            self.links.insert(
+                name.clone(),
+                Holding {
+                    recipe,
+                    rendered: None,
+                    problem: None,
+                    tried: None,
+                    failures: 0,
+                    retry_at: None,
+                    fetching: None,
+                    trace: trace.to_owned(),
+                },
+            );
         }
     }
 
@@ -285,11 +289,13 @@ impl Holding {
         let (Some(rendered), Some(tried), None) = (&self.rendered, &self.tried, &self.problem) else {
             return false;
         };
-        seen.iter().zip(tried).zip(rendered.versions.iter()).all(|((now, then), (_, held))| match (now, then) {
-            (Seen::At { uid, .. }, Seen::At { uid: before, .. }) if uid != before => false,
-            (Seen::At { version, .. }, _) => version == held,
-            (Seen::Unknown, _) => true,
-            (Seen::Absent, _) => false,
+        seen.iter().zip(tried).zip(rendered.versions.iter()).all(|((now, then), (_, held))| {
+            match (now, then) {
+                (Seen::At { uid, .. }, Seen::At { uid: before, .. }) if uid != before => false,
+                (Seen::At { version, .. }, _) => version == held,
+                (Seen::Unknown, _) => true,
+                (Seen::Absent, _) => false,
+            }
         })
     }
 }

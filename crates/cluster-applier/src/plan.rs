@@ -76,21 +76,58 @@ pub(crate) struct Action {
 /// What is done to one object. `was` is the state that the change was made for and on which it depends.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Change {
-    CreateSecret { name: String, content: Content },
+    CreateSecret {
+        name: String,
+        content: Content,
+    },
     /// One write for new content, marks or both; `surplus` are keys that shall not be there.
-    UpdateSecret { name: String, was: Identity, content: Content, surplus: Vec<String> },
+    UpdateSecret {
+        name: String,
+        was: Identity,
+        content: Content,
+        surplus: Vec<String>,
+    },
     /// The type of a Secret cannot be changed, nor the content of an immutable one.
-    RecreateSecret { name: String, was: Identity, content: Content },
+    RecreateSecret {
+        name: String,
+        was: Identity,
+        content: Content,
+    },
     /// Only after no service account names it any more.
-    DeleteSecret { name: String, was: Identity },
-    EditAccount { account: ServiceAccount, was: Identity, edits: Vec<Edit> },
-    CreateBinding { name: String, binding: Binding },
-    UpdateBinding { name: String, was: Identity, binding: Binding },
+    DeleteSecret {
+        name: String,
+        was: Identity,
+    },
+    EditAccount {
+        account: ServiceAccount,
+        was: Identity,
+        edits: Vec<Edit>,
+    },
+    CreateBinding {
+        name: String,
+        binding: Binding,
+    },
+    UpdateBinding {
+        name: String,
+        was: Identity,
+        binding: Binding,
+    },
     /// The role of a binding cannot be changed.
-    RecreateBinding { name: String, was: Identity, binding: Binding },
-    DeleteBinding { name: String, was: Identity },
+    RecreateBinding {
+        name: String,
+        was: Identity,
+        binding: Binding,
+    },
+    DeleteBinding {
+        name: String,
+        was: Identity,
+    },
     /// Ask the API server whether the subject may do already what the grant allows.
-    Ask { grant: GrantName, subject: SubjectFacts, role: Role },
+    Ask {
+        grant: GrantName,
+        subject: SubjectFacts,
+        role: Role,
+    },
 }
 
 /// What goes into a Secret.
@@ -162,11 +199,7 @@ pub(crate) struct Outcome {
 
 impl Outcome {
     pub(crate) fn new(standing: Standing) -> Self {
-        Self {
-            standing,
-            reasons: Vec::new(),
-            versions: Versions::default(),
-        }
+        Self { standing, reasons: Vec::new(), versions: Versions::default() }
     }
 
     /// Makes it no better than this reason allows.
@@ -232,7 +265,8 @@ fn absence(view: &View) -> Option<Plan> {
         Some(facts) if facts.terminating => ("NAMESPACE_TERMINATING", "is being deleted and is left alone"),
         Some(_) => return None,
     };
-    let links = view.links.iter().filter(|(_, link)| link.what.namespaces().by().names().any(|n| *n == view.name));
+    let links =
+        view.links.iter().filter(|(_, link)| link.what.namespaces().by().names().any(|n| *n == view.name));
     let names = links.map(|(name, _)| Name::Link(name.clone()));
     let names = names.chain(view.grants.keys().cloned().map(Name::Grant));
     let outcome = || {
@@ -241,8 +275,5 @@ fn absence(view: &View) -> Option<Plan> {
         outcome.because(Reason::pending(code, "Namespace", view.name.as_str(), message));
         outcome
     };
-    Some(Plan {
-        actions: Vec::new(),
-        outcomes: names.map(|name| (name, outcome())).collect(),
-    })
+    Some(Plan { actions: Vec::new(), outcomes: names.map(|name| (name, outcome())).collect() })
 }

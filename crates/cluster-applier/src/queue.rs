@@ -4,7 +4,7 @@
 //! the cluster (a new namespace, a deleted Secret) goes before what has to be done everywhere.
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     hash::{BuildHasher, Hasher, RandomState},
     time::{Duration, Instant},
 };
@@ -47,8 +47,15 @@ struct Entry {
     /// The same of the job under way.
     running_for: Option<i64>,
     trace: String,
+    running_trace: String,
     failures: u32,
     held_until: Option<Instant>,
+}
+
+impl Entry {
+    fn is_open(&self) -> bool {
+        self.queued || self.running
+    }
 }
 
 /// The queue.
@@ -58,18 +65,42 @@ pub(crate) struct Queue {
     bulk: VecDeque<Namespace>,
     delayed: BTreeSet<(Instant, Namespace)>,
     entries: HashMap<Namespace, Entry>,
+    /// How many entries are queued or under way.
+    open: usize,
+    /// How many entries are queued or under way for each revision.
+    unseen: BTreeMap<i64, usize>,
 }
 
 impl Queue {
+    /// Changes an entry, and keeps the counts.
+    fn update<T>(&mut self, namespace: &Namespace, change: impl FnOnce(&mut Entry) -> T) -> T {
+        let entry = self.entries.entry(namespace.clone()).or_default();
+        self.open -= usize::from(entry.is_open());
+        for revision in [entry.queued_for, entry.running_for].into_iter().flatten() {
+            if let Some(count) = self.unseen.get_mut(&revision) {
+                *count -= 1;
+            }
+        }
+        let result = change(entry);
+        self.open += usize::from(entry.is_open());
+        for revision in [entry.queued_for, entry.running_for].into_iter().flatten() {
+            *self.unseen.entry(revision).or_default() += 1;
+        }
+        self.unseen.retain(|_, count| *count > 0);
+        result
+    }
+
     /// Asks for a look at a namespace, on behalf of a revision of the desired state if there is one.
     pub(crate) fn mark(&mut self, namespace: &Namespace, lane: Lane, revision: Option<i64>, trace: &str) {
-        let entry = self.entries.entry(namespace.clone()).or_default();
-        entry.queued = true;
-        entry.queued_for = [entry.queued_for, revision].into_iter().flatten().min();
-        if !trace.is_empty() {
-            trace.clone_into(&mut entry.trace);
-        }
-        if !entry.running && entry.held_until.is_none() {
+        let free = self.update(namespace, |entry| {
+            entry.queued = true;
+            entry.queued_for = [entry.queued_for, revision].into_iter().flatten().min();
+            if !trace.is_empty() {
+                trace.clone_into(&mut entry.trace);
+            }
+            !entry.running && entry.held_until.is_none()
+        });
+        if free {
             self.push(namespace, lane);
         }
     }
@@ -86,11 +117,14 @@ impl Queue {
         self.wake(now);
         while let Some(namespace) = self.urgent.pop_front().or_else(|| self.bulk.pop_front()) {
             // It may have been pushed twice, into both lanes.
-            let entry = self.entries.get_mut(&namespace);
-            if let Some(entry) = entry.filter(|entry| entry.queued && !entry.running) {
-                (entry.queued, entry.running) = (false, true);
-                entry.running_for = entry.queued_for.take();
-                let trace = std::mem::take(&mut entry.trace);
+            let waits = |entry: &Entry| entry.queued && !entry.running;
+            if self.entries.get(&namespace).is_some_and(waits) {
+                let trace = self.update(&namespace, |entry| {
+                    (entry.queued, entry.running) = (false, true);
+                    entry.running_for = entry.queued_for.take();
+                    entry.running_trace = std::mem::take(&mut entry.trace);
+                    entry.running_trace.clone()
+                });
                 return Some(Job { namespace, trace });
             }
         }
@@ -100,11 +134,9 @@ impl Queue {
     fn wake(&mut self, now: Instant) {
         while self.delayed.first().is_some_and(|(at, _)| *at <= now) {
             let Some((_, namespace)) = self.delayed.pop_first() else { return };
-            if let Some(entry) = self.entries.get_mut(&namespace) {
-                (entry.queued, entry.held_until) = (true, None);
-                if !entry.running {
-                    self.bulk.push_back(namespace);
-                }
+            if self.entries.contains_key(&namespace) {
+                self.update(&namespace, |entry| entry.held_until = None);
+                self.mark(&namespace, Lane::Bulk, None, "");
             }
         }
     }
@@ -114,30 +146,39 @@ impl Queue {
         self.delayed.first().map(|(at, _)| *at)
     }
 
-    /// The job is over.
+    /// The job is over. One that is tried again stays in the trace of the change that asked for it.
     pub(crate) fn done(&mut self, namespace: &Namespace, end: End, now: Instant) {
-        let Some(entry) = self.entries.get_mut(namespace) else { return };
-        (entry.running, entry.running_for) = (false, None);
-        match end {
-            End::Settled => entry.failures = 0,
-            End::Retry { not_before } => {
-                entry.failures = entry.failures.saturating_add(1);
-                let delay = jittered(entry.failures).max(not_before.unwrap_or_default());
-                self.delayed.insert((now + delay, namespace.clone()));
+        let (failures, again) = self.update(namespace, |entry| {
+            (entry.running, entry.running_for) = (false, None);
+            let trace = std::mem::take(&mut entry.running_trace);
+            entry.failures = match end {
+                End::Settled => 0,
+                End::Retry { .. } => entry.failures.saturating_add(1),
+            };
+            if let End::Retry { not_before } = end {
                 entry.held_until = not_before.map(|delay| now + delay);
+                if entry.trace.is_empty() {
+                    entry.trace = trace;
+                }
             }
+            (entry.failures, entry.queued && entry.held_until.is_none())
+        });
+        if let End::Retry { not_before } = end {
+            let delay = jittered(failures).max(not_before.unwrap_or_default());
+            self.delayed.insert((now + delay, namespace.clone()));
         }
-        let (queued, held, idle) = (entry.queued, entry.held_until.is_some(), entry.failures == 0);
-        if queued && !held {
+        if again {
             self.push(namespace, Lane::Urgent);
-        } else if !queued && idle {
+        } else if failures == 0 && !self.entries.get(namespace).is_some_and(Entry::is_open) {
             self.entries.remove(namespace);
         }
     }
 
     /// Lets everything come again now that waits for its next try, unless the API server asked to wait.
     pub(crate) fn retry_all(&mut self, now: Instant) {
-        let held = |namespace: &Namespace| self.entries.get(namespace).is_some_and(|entry| entry.held_until.is_some());
+        let held = |namespace: &Namespace| {
+            self.entries.get(namespace).is_some_and(|entry| entry.held_until.is_some())
+        };
         let (stay, come): (BTreeSet<_>, BTreeSet<_>) =
             std::mem::take(&mut self.delayed).into_iter().partition(|(_, namespace)| held(namespace));
         self.delayed = stay;
@@ -146,13 +187,12 @@ impl Queue {
 
     /// The revision of which every namespace has been looked at once, given that `current` is the newest.
     pub(crate) fn observed(&self, current: i64) -> i64 {
-        let unseen = self.entries.values().flat_map(|entry| [entry.queued_for, entry.running_for]);
-        unseen.flatten().min().map_or(current, |oldest| oldest - 1)
+        self.unseen.keys().next().map_or(current, |oldest| oldest - 1)
     }
 
     /// How many namespaces wait for their turn or are worked on.
     pub(crate) fn len(&self) -> usize {
-        self.entries.values().filter(|entry| entry.queued || entry.running).count()
+        self.open
     }
 }
 
@@ -197,17 +237,18 @@ mod tests {
         queue.done(&ns("a"), End::Settled, now);
         assert_eq!(queue.take(now).map(|job| job.trace), Some("trace".into()));
         queue.done(&ns("a"), End::Settled, now);
-        assert!(queue.entries.is_empty());
+        assert_eq!((queue.entries.len(), queue.len()), (0, 0));
     }
 
     #[test]
     fn failures_come_again_later_and_news_of_them_at_once() {
         let (mut queue, now) = (Queue::default(), Instant::now());
-        queue.mark(&ns("a"), Lane::Bulk, None, "");
+        queue.mark(&ns("a"), Lane::Bulk, None, "trace");
         queue.take(now);
         queue.done(&ns("a"), End::Retry { not_before: None }, now);
         assert_eq!(taken(&mut queue, now), None);
-        assert_eq!(taken(&mut queue, now + FIRST_RETRY).as_deref(), Some("a"));
+        let again = queue.take(now + FIRST_RETRY);
+        assert_eq!(again, Some(Job { namespace: ns("a"), trace: "trace".into() }));
         queue.done(&ns("a"), End::Retry { not_before: None }, now);
         queue.mark(&ns("a"), Lane::Urgent, None, "");
         assert_eq!(taken(&mut queue, now).as_deref(), Some("a"));

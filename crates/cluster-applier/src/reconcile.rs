@@ -1,7 +1,10 @@
 //! Reconciling one namespace: look, plan, apply, and plan again from what the API server answered, until nothing is left
 //! to do or something stands in the way.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use pullpass_domain::name::Namespace;
 use pullpass_runtime::telemetry;
@@ -20,8 +23,9 @@ use crate::{
 /// So often is a namespace planned anew in one go when others write to it at the same time.
 const PASSES: usize = 10;
 
-/// Works on namespaces, `in_flight` at a time, until the shutdown; what is begun then is finished.
-pub(crate) async fn run(applier: Applier, in_flight: usize, token: CancellationToken) {
+/// Works on namespaces, `in_flight` at a time, until the shutdown. What is begun then is finished if that takes no longer
+/// than `grace`; what is cut off is taken up by the next start.
+pub(crate) async fn run(applier: Applier, in_flight: usize, token: CancellationToken, grace: Duration) {
     let applier = Arc::new(applier);
     let mut running = JoinSet::new();
     while !token.is_cancelled() {
@@ -30,7 +34,7 @@ pub(crate) async fn run(applier: Applier, in_flight: usize, token: CancellationT
             running.spawn(work(Arc::clone(&applier), job));
         }
         let wake = applier.shared.with(|state| state.next_wake());
-        let wake = wake.unwrap_or_else(|| Instant::now() + std::time::Duration::from_secs(60));
+        let wake = wake.unwrap_or_else(|| Instant::now() + Duration::from_mins(1));
         tokio::select! {
             () = token.cancelled() => {}
             () = applier.shared.work.notified() => {}
@@ -38,8 +42,13 @@ pub(crate) async fn run(applier: Applier, in_flight: usize, token: CancellationT
             () = tokio::time::sleep_until(wake.into()), if running.len() < in_flight.max(1) => {}
         }
     }
-    while let Some(ended) = running.join_next().await {
-        rethrow(ended);
+    let finishing = async {
+        while let Some(ended) = running.join_next().await {
+            rethrow(ended);
+        }
+    };
+    if tokio::time::timeout(grace, finishing).await.is_err() {
+        tracing::warn!(namespaces = running.len(), "cut off in the middle of their work");
     }
 }
 
@@ -123,3 +132,6 @@ impl Setback {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

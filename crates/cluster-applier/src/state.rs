@@ -39,12 +39,7 @@ impl Shared {
     /// Nothing is known yet; each of the `caches` has to be filled before anything is done.
     pub(crate) fn new(caches: impl IntoIterator<Item = &'static str>) -> Self {
         let state = State { empty_caches: caches.into_iter().collect(), ..State::default() };
-        Self {
-            state: Mutex::new(state),
-            work: Notify::new(),
-            fetch: Notify::new(),
-            report: Notify::new(),
-        }
+        Self { state: Mutex::new(state), work: Notify::new(), fetch: Notify::new(), report: Notify::new() }
     }
 
     /// Looks at the state, or notes something in it. What it marked is then worked on.
@@ -53,7 +48,9 @@ impl Shared {
         let result = act(&mut state);
         let bells = std::mem::take(&mut state.bells);
         drop(state);
-        for (rung, bell) in [(bells.work, &self.work), (bells.fetch, &self.fetch), (bells.report, &self.report)] {
+        for (rung, bell) in
+            [(bells.work, &self.work), (bells.fetch, &self.fetch), (bells.report, &self.report)]
+        {
             if rung {
                 bell.notify_one();
             }
@@ -164,7 +161,9 @@ impl State {
 
     fn reached(&self, name: &Name) -> BTreeSet<Namespace> {
         match name {
-            Name::Grant(grant) => self.desired.grants.get(grant).map(|grant| grant.what.project().clone()).into_iter().collect(),
+            Name::Grant(grant) => {
+                self.desired.grants.get(grant).map(|grant| grant.what.project().clone()).into_iter().collect()
+            }
             Name::Link(link) => {
                 let Some(link) = self.desired.links.get(link) else { return BTreeSet::new() };
                 let selection = link.what.namespaces();
@@ -185,12 +184,19 @@ impl State {
         }
     }
 
-    /// A ClusterRole appeared or went.
+    /// Something happened in each of these.
+    pub(crate) fn namespaces_changed(&mut self, namespaces: &[Namespace]) {
+        for namespace in namespaces {
+            self.namespace_changed(namespace);
+        }
+    }
+
+    /// A `ClusterRole` appeared or went.
     pub(crate) fn set_role(&mut self, role: Role, exists: bool) {
         if self.index.set_role(role, exists) {
             let grants = self.desired.grants.values().filter(|grant| grant.what.role() == role);
             let projects: Vec<_> = grants.map(|grant| grant.what.project().clone()).collect();
-            projects.iter().for_each(|project| self.namespace_changed(project));
+            self.namespaces_changed(&projects);
         }
     }
 
@@ -234,7 +240,7 @@ impl State {
         self.queue.retry_all(now);
         self.materials.retry_all(now);
         let known: Vec<_> = self.index.namespaces().map(|(name, _)| name.clone()).collect();
-        known.iter().for_each(|namespace| self.namespace_changed(namespace));
+        self.namespaces_changed(&known);
         self.bells.fetch = true;
         self.queue.len()
     }
@@ -243,7 +249,7 @@ impl State {
     pub(crate) fn ask_again(&mut self) {
         let permitted = self.index.namespaces().filter(|(_, state)| state.permitted.values().any(|yes| *yes));
         let permitted: Vec<_> = permitted.map(|(name, _)| name.clone()).collect();
-        permitted.iter().for_each(|namespace| self.namespace_changed(namespace));
+        self.namespaces_changed(&permitted);
     }
 
     /// The next namespace to work on. What was asked about its permissions before does not count any more.
@@ -290,9 +296,17 @@ impl State {
             Some(facts) => link.namespaces().matches(namespace, &facts.labels),
             None => link.namespaces().by().names().any(|name| name == namespace),
         };
-        let links: BTreeMap<_, _> = desired.links.iter().filter(|(name, link)| reached(name, &link.what)).map(|(n, l)| (n.clone(), l.clone())).collect();
+        let links: BTreeMap<_, _> = desired
+            .links
+            .iter()
+            .filter(|(name, link)| reached(name, &link.what))
+            .map(|(n, l)| (n.clone(), l.clone()))
+            .collect();
         let grants = desired.grants.iter().filter(|(_, grant)| grant.what.project() == namespace);
-        let materials = links.iter().map(|(name, link)| (name.clone(), self.materials.for_plan(name, &link.what))).collect();
+        let materials = links
+            .iter()
+            .map(|(name, link)| (name.clone(), self.materials.for_plan(name, &link.what)))
+            .collect();
         View {
             name: namespace.clone(),
             grants: grants.map(|(name, grant)| (name.clone(), grant.clone())).collect(),
@@ -317,3 +331,6 @@ impl State {
         self.bells.report |= report;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -98,9 +98,10 @@ async fn answer(mut stream: TcpStream, signer: &Signer, login: &str) -> anyhow::
     let mut request = Vec::new();
     while !request.ends_with(b"\r\n\r\n") && stream.read_buf(&mut request).await? > 0 {}
     let request = String::from_utf8_lossy(&request).into_owned();
-    let (status, body) = match knows(&request, login) {
-        true => ("200 OK", json!({"token": signer.token(&scopes(&request))?})),
-        false => ("401 Unauthorized", json!({"errors": [{"code": "UNAUTHORIZED"}]})),
+    let (status, body) = if knows(&request, login) {
+        ("200 OK", json!({"token": signer.token(&scopes(&request))?}))
+    } else {
+        ("401 Unauthorized", json!({"errors": [{"code": "UNAUTHORIZED"}]}))
     };
     let body = body.to_string();
     let head = format!(

@@ -21,7 +21,10 @@ impl World {
             credentials: vec![format!("credentials/{credential}")],
             clusters: vec![self.pullpass.state().cluster().to_string()],
             namespaces: Some(NamespaceSelection { names: vec![namespace.to_owned()], ..Default::default() }),
-            service_accounts: Some(ServiceAccountSelection { names: vec!["default".to_owned()], ..Default::default() }),
+            service_accounts: Some(ServiceAccountSelection {
+                names: vec!["default".to_owned()],
+                ..Default::default()
+            }),
             usages: usages.collect(),
             ..Default::default()
         };

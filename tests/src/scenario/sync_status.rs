@@ -30,7 +30,8 @@ impl World {
 
     /// Waits until it is pending or failed for this reason, which must come with a message for people.
     pub async fn becomes(&self, name: &str, state: SyncState, reason: &str) -> SyncStatus {
-        let status = self.status_becomes(name, |status| status.state() == state && has_reason(status, reason)).await;
+        let status =
+            self.status_becomes(name, |status| status.state() == state && has_reason(status, reason)).await;
         assert!(status.reasons.iter().all(|reason| !reason.message.is_empty()), "{status:#?}");
         status
     }

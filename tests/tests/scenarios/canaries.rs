@@ -25,18 +25,18 @@ const FILE: &str = "fake-canary-file-a24c";
 
 /// All that was said to a user.
 #[derive(Default)]
-struct Said(String);
+struct Said(Vec<String>);
 
 impl Said {
     async fn cli(&mut self, scenario: &Scenario, input: &str, arguments: &[&str]) -> i32 {
         let output = scenario.pullpass.cli_with(input, arguments).await;
-        self.0 += &format!("{}\n{}\n", output.stdout, output.stderr);
+        self.0.extend([output.stdout, output.stderr]);
         output.code
     }
 
     fn status(&mut self, status: &tonic::Status) {
         let details = String::from_utf8_lossy(status.details()).into_owned();
-        self.0 += &format!("{status:?} {status} {details}\n");
+        self.0.push(format!("{status:?} {status} {details}"));
     }
 }
 
@@ -55,9 +55,9 @@ async fn passwords_are_never_logged_said_or_stored_in_the_clear() {
     let scanner = Scanner::new(CANARIES);
     let state = scenario.pullpass.state().dir().to_owned();
     let (mut hits, searched) = scanner.scan_folder(&state, |_| false);
-    hits.extend(scanner.scan("what the command and the errors said", said.0.as_bytes()));
+    hits.extend(scanner.scan("what the command and the errors said", said.0.join("\n").as_bytes()));
     assert_eq!(hits, Vec::<Hit>::new(), "secrets were found in the clear");
-    println!("searched {} bytes", searched + said.0.len());
+    println!("searched {} bytes", searched + said.0.concat().len());
 
     // The positive controls: there was something to look at, and the scanner sees canaries where they are.
     for service in Service::ALL {
@@ -66,34 +66,36 @@ async fn passwords_are_never_logged_said_or_stored_in_the_clear() {
     }
     assert!(!scanner.scan("the Secret in the cluster", &secret).is_empty());
     let planted = state.join("logs/planted.log");
-    std::fs::write(&planted, format!("auth: {}", BASE64_STANDARD.encode(format!("robot:{CREATED}")))).unwrap();
+    std::fs::write(&planted, format!("auth: {}", BASE64_STANDARD.encode(format!("robot:{CREATED}"))))
+        .unwrap();
     let (hits, _) = scanner.scan_folder(&state, |_| false);
     assert_eq!(hits.len(), 1, "the planted canary was not found");
     assert!(hits[0].place.ends_with("planted.log"));
 }
 
 async fn accepted_paths(scenario: &Scenario, said: &mut Said, namespace: &str) {
-    let create = ["credential", "create", "canary", "--server", "quay.io", "--username", "robot", "--password-stdin"];
-    assert_eq!(said.cli(scenario, CREATED, &create).await, 0, "{}", said.0);
+    let create =
+        ["credential", "create", "canary", "--server", "quay.io", "--username", "robot", "--password-stdin"];
+    assert_eq!(said.cli(scenario, CREATED, &create).await, 0, "{:?}", said.0.last());
     let config = json!({"auths": {"quay.io": {"auth": BASE64_STANDARD.encode(format!("robot:{IMPORTED}"))}}});
     let import = ["credential", "import", "imported", "--from-file", "-"];
-    assert_eq!(said.cli(scenario, &config.to_string(), &import).await, 0, "{}", said.0);
+    assert_eq!(said.cli(scenario, &config.to_string(), &import).await, 0, "{:?}", said.0.last());
     let old_style = json!({"quay.io": {"username": "robot", "password": DOCKERCFG}});
     let import = ["credential", "import", "old-style", "--from-file", "-"];
-    assert_eq!(said.cli(scenario, &old_style.to_string(), &import).await, 0, "{}", said.0);
+    assert_eq!(said.cli(scenario, &old_style.to_string(), &import).await, 0, "{:?}", said.0.last());
     let link = ["link", "create", "canary", "--credential", "canary", "--namespace", namespace];
     let link = [&link[..], &["--service-account", "default", "--wait"]].concat();
-    assert_eq!(said.cli(scenario, "", &link).await, 0, "{}", said.0);
+    assert_eq!(said.cli(scenario, "", &link).await, 0, "{:?}", said.0.last());
 
     let file = scenario.pullpass.state().dir().with_file_name("password");
     std::fs::write(&file, FILE).unwrap();
     let file = file.to_str().unwrap();
     let login = ["--server", "quay.io", "--username", "robot"];
     let by_file = [&["credential", "rotate", "imported"], &login[..], &["--password-file", file]].concat();
-    assert_eq!(said.cli(scenario, "", &by_file).await, 0, "{}", said.0);
+    assert_eq!(said.cli(scenario, "", &by_file).await, 0, "{:?}", said.0.last());
     let rotate = [&["credential", "rotate", "canary"], &login[..], &["--password-stdin"]].concat();
-    assert_eq!(said.cli(scenario, ROTATED, &rotate).await, 0, "{}", said.0);
-    assert_eq!(said.cli(scenario, "", &["status", "--wait"]).await, 0, "{}", said.0);
+    assert_eq!(said.cli(scenario, ROTATED, &rotate).await, 0, "{:?}", said.0.last());
+    assert_eq!(said.cli(scenario, "", &["status", "--wait"]).await, 0, "{:?}", said.0.last());
 }
 
 async fn refused_paths(scenario: &Scenario, said: &mut Said) {
@@ -101,10 +103,12 @@ async fn refused_paths(scenario: &Scenario, said: &mut Said) {
     let refused = [
         json!({"auths": {"quay.io": {"auth": encoded}}}).to_string(),
         json!({"auths": {"quay.io": {"auth": REFUSED}}}).to_string(),
-        json!({"auths": {"quay.io": {"username": format!("robot:{REFUSED}"), "password": REFUSED}}}).to_string(),
+        json!({"auths": {"quay.io": {"username": format!("robot:{REFUSED}"), "password": REFUSED}}})
+            .to_string(),
         json!({"auths": {"quay.io": {"username": "robot", "password": [REFUSED]}}}).to_string(),
         json!({"auths": {"quay.io": {"identitytoken": REFUSED}}}).to_string(),
-        json!({"auths": {format!("https://robot:{REFUSED}@quay.io"): {"username": "a", "password": "b"}}}).to_string(),
+        json!({"auths": {format!("https://robot:{REFUSED}@quay.io"): {"username": "a", "password": "b"}}})
+            .to_string(),
         json!({"credsStore": REFUSED}).to_string(),
         format!("{{\"auths\": {REFUSED}}}"),
         format!("{REFUSED} is not JSON"),
@@ -114,9 +118,11 @@ async fn refused_paths(scenario: &Scenario, said: &mut Said) {
         let import = ["credential", "import", "refused", "--from-file", "-"];
         assert_eq!(said.cli(scenario, input, &import).await, 1, "refused[{number}] was taken");
     }
-    let taken = ["credential", "create", "canary", "--server", "quay.io", "--username", "robot", "--password-stdin"];
+    let taken =
+        ["credential", "create", "canary", "--server", "quay.io", "--username", "robot", "--password-stdin"];
     assert_eq!(said.cli(scenario, REFUSED, &taken).await, 1);
-    let colon = ["credential", "create", "colon", "--server", "quay.io", "--username", "ro:bot", "--password-stdin"];
+    let colon =
+        ["credential", "create", "colon", "--server", "quay.io", "--username", "ro:bot", "--password-stdin"];
     assert_eq!(said.cli(scenario, REFUSED, &colon).await, 1);
 }
 

@@ -29,7 +29,18 @@ async fn the_exit_code_tells_done_failed_and_misused() {
     assert!(missing.stderr.contains("no-such-credential"), "{}", missing.stderr);
     let misused: [&[&str]; 4] = [
         &["credential", "create", "x", "--server", "quay.io", "--username", "u"],
-        &["link", "create", "x", "--credential", "c", "--all-namespaces", "--namespace", "a", "--service-account", "b"],
+        &[
+            "link",
+            "create",
+            "x",
+            "--credential",
+            "c",
+            "--all-namespaces",
+            "--namespace",
+            "a",
+            "--service-account",
+            "b",
+        ],
         &["grant", "create", "x", "--project", "p"],
         &["no-such-command"],
     ];
@@ -59,7 +70,11 @@ async fn a_service_that_cannot_be_reached_is_named_with_its_address() {
     let arguments = ["--config", file.to_str().unwrap(), "credential", "list"];
     let output = scenario.pullpass.cli(&arguments).await;
     assert_eq!(output.code, 1, "{output:?}");
-    assert!(output.stderr.contains("credential-store") && output.stderr.contains("127.0.0.1:9"), "{}", output.stderr);
+    assert!(
+        output.stderr.contains("credential-store") && output.stderr.contains("127.0.0.1:9"),
+        "{}",
+        output.stderr
+    );
 }
 
 #[tokio::test]

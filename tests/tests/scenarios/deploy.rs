@@ -37,7 +37,8 @@ async fn every_base_renders_and_the_api_server_takes_it() {
     let scenario = Scenario::shared().await;
     for service in ["credential-store", "grant-manager", "cluster-applier"] {
         let base = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/").to_owned() + service;
-        let applied = scenario.cluster.kubectl(&["apply", "--dry-run=server", "-o", "name", "-k", &base]).await.ok();
+        let applied =
+            scenario.cluster.kubectl(&["apply", "--dry-run=server", "-o", "name", "-k", &base]).await.ok();
         for kind in ["configmap/", "service/", "serviceaccount/"] {
             assert!(applied.stdout.contains(kind), "{service} has no {kind}: {}", applied.stdout);
         }
@@ -62,10 +63,15 @@ async fn the_applier_can_bind_no_role_but_the_image_roles() {
     let applier = scenario.cluster_as_applier().await;
     let bind = async |role: &str| {
         let (name, role) = (format!("--clusterrole={role}"), role.replace(':', "-"));
-        applier.kubectl(&["create", "rolebinding", &role, &name, "--user=eve", "--namespace", &namespace]).await
+        applier
+            .kubectl(&["create", "rolebinding", &role, &name, "--user=eve", "--namespace", &namespace])
+            .await
     };
     let refused = bind("cluster-admin").await;
-    assert!(refused.code != 0 && refused.stderr.contains("Forbidden") | refused.stderr.contains("forbidden"), "{refused:?}");
+    assert!(
+        refused.code != 0 && refused.stderr.contains("Forbidden") | refused.stderr.contains("forbidden"),
+        "{refused:?}"
+    );
     bind("system:image-puller").await.ok();
 }
 

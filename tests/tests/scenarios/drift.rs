@@ -16,7 +16,8 @@ use serde_json::json;
 async fn link_by_label(s: &Scenario, accounts: &[&str]) -> String {
     let name = s.credential("served", "quay.io", "robot", "first").await;
     let selector = format!("served={name}");
-    let create = ["link", "create", &name, "--credential", &name, "--namespace-selector", &selector, "--for", "pull"];
+    let create =
+        ["link", "create", &name, "--credential", &name, "--namespace-selector", &selector, "--for", "pull"];
     s.pullpass.cli(&[&create, accounts].concat()).await.ok();
     name
 }
@@ -32,7 +33,10 @@ async fn a_new_namespace_that_matches_is_served_and_one_that_no_longer_matches_i
 
     s.cluster.label_namespace(&namespace, "served", None).await;
     s.cluster.lists_become(&namespace, "default", |lists| lists.pull.is_empty()).await;
-    eventually("the Secret is gone", async || seen(s.cluster.secret(&namespace, &name).await.is_none(), "there")).await;
+    eventually("the Secret is gone", async || {
+        seen(s.cluster.secret(&namespace, &name).await.is_none(), "there")
+    })
+    .await;
 
     s.cluster.label_namespace(&namespace, "served", Some(&name)).await;
     s.cluster.lists_become(&namespace, "default", |lists| lists.pull == [name.clone()]).await;
@@ -82,7 +86,8 @@ async fn a_secret_or_an_entry_that_somebody_edits_or_deletes_is_repaired() {
     let right = s.cluster.pull_secret(&namespace, &name).await.expect("the Secret");
     let repaired = async |what: &str| {
         eventually(format!("the Secret is repaired after it was {what}"), async || {
-            let now = s.cluster.secret(&namespace, &name).await.and_then(|secret| secret.data).unwrap_or_default();
+            let now =
+                s.cluster.secret(&namespace, &name).await.and_then(|secret| secret.data).unwrap_or_default();
             let now = now.get(".dockerconfigjson").map(|bytes| bytes.0.clone());
             seen(now.as_ref() == Some(&right), now)
         })
@@ -106,7 +111,8 @@ async fn a_binding_that_somebody_edits_or_deletes_is_repaired() {
     let (frank, mallory) = (Subject::User("frank".into()), Subject::User("mallory".into()));
     let repaired = async |what: &str| {
         eventually(format!("the binding is repaired after it was {what}"), async || {
-            let now = (s.cluster.ability(&frank, &project).await, s.cluster.ability(&mallory, &project).await);
+            let now =
+                (s.cluster.ability(&frank, &project).await, s.cluster.ability(&mallory, &project).await);
             seen(now == (Ability::PULL, Ability::NONE), now)
         })
         .await;

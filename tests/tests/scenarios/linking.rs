@@ -33,9 +33,9 @@ async fn a_second_writer_is_never_disturbed_by_hundreds_of_links_and_unlinks() {
         }
     });
     join_all(rounds).await;
-    let (theirs, writes) = writer.stop().await;
-    assert!(writes > ROUNDS, "the second writer wrote only {writes} times");
-    assert_eq!(s.cluster.lists(&namespace, "default").await, theirs, "after {writes} writes by somebody else");
+    let (theirs, count) = writer.stop().await;
+    assert!(count > ROUNDS, "the second writer wrote only {count} times");
+    assert_eq!(s.cluster.lists(&namespace, "default").await, theirs, "after {count} writes by somebody else");
 }
 
 #[tokio::test]
@@ -47,7 +47,8 @@ async fn entries_that_were_there_keep_their_order_and_ours_come_last() {
     let theirs = ["zebra", "apple", "zebra", "gone"].map(str::to_owned);
     let token = s.cluster.lists(&namespace, "default").await.mount;
     let entries = |names: &[String]| names.iter().map(|name| json!({"name": name})).collect::<Vec<_>>();
-    let change = json!({"imagePullSecrets": entries(&theirs), "secrets": entries(&[&theirs[..], &token].concat())});
+    let change =
+        json!({"imagePullSecrets": entries(&theirs), "secrets": entries(&[&theirs[..], &token].concat())});
     s.cluster.merge::<ServiceAccount>(&namespace, "default", change).await;
     let before = s.cluster.lists(&namespace, "default").await;
     for name in [s.name("b"), s.name("a")] {
@@ -74,15 +75,26 @@ async fn a_secret_of_our_name_that_is_not_ours_is_left_alone_and_reported() {
     let before = s.cluster.find_service_account(&taken, "default").await;
 
     let create = [
-        "link", "create", &name, "--credential", &name, "--namespace", &taken, "--namespace", &free,
-        "--service-account", "default", "--for", "pull",
+        "link",
+        "create",
+        &name,
+        "--credential",
+        &name,
+        "--namespace",
+        &taken,
+        "--namespace",
+        &free,
+        "--service-account",
+        "default",
+        "--for",
+        "pull",
     ];
     s.pullpass.cli(&create).await.ok();
     let link = format!("secretLinks/{name}");
     let status = s.becomes(&link, SyncState::Failed, "NOT_OURS").await;
     assert_eq!(status.reasons.iter().map(|reason| &reason.namespace).collect::<Vec<_>>(), [&taken]);
     s.status_becomes(&link, |status| (status.synced, status.failed) == (1, 1)).await;
-    assert_eq!(s.cluster.lists(&free, "default").await.pull, [name.clone()], "the others go on");
+    assert_eq!(s.cluster.lists(&free, "default").await.pull, std::slice::from_ref(&name), "the others go on");
     s.unlink(&name).await;
     assert_eq!(s.cluster.secret(&taken, &name).await, Some(foreign));
     assert_eq!(s.cluster.find_service_account(&taken, "default").await, before, "nor is its entry ours");

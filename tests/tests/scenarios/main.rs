@@ -1,11 +1,21 @@
 //! The scenarios, by what they show. One binary, so that most of them share one cluster.
 
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "in a test whatever does not work must stop it, in its helper functions too"
+)]
+
 mod canaries;
 mod cli;
 mod deploy;
 mod door;
 mod drift;
 mod harness;
+mod idle;
+mod killing;
 mod linking;
 mod page;
 mod plan;

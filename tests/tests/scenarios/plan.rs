@@ -14,13 +14,17 @@ async fn a_dry_run_prints_what_a_link_would_change_and_changes_nothing() {
     let create = ["link", "create", &link, "--credential", &credential, "--namespace", &namespace];
     let create = [&create[..], &["--service-account", "default"]].concat();
 
-    let planned = scenario.pullpass.cli(&[&create[..], &["--dry-run", "-o", "json"]].concat()).await.ok().json();
+    let planned =
+        scenario.pullpass.cli(&[&create[..], &["--dry-run", "-o", "json"]].concat()).await.ok().json();
     let told = changes(&planned, &namespace);
     assert!(told.contains(&change("ACTION_CREATE", "Secret", &link)), "{planned:#}");
     assert!(told.contains(&change("ACTION_UPDATE", "ServiceAccount", "default")), "{planned:#}");
     let cause = format!("secretLinks/{link}");
     let ours: Vec<_> = items(&planned).iter().filter(|c| c["namespace"] == *namespace).collect();
-    assert!(ours.iter().all(|c| c["cause"] == *cause && c["reason"].as_str().is_some_and(|r| !r.is_empty())), "{planned:#}");
+    assert!(
+        ours.iter().all(|c| c["cause"] == *cause && c["reason"].as_str().is_some_and(|r| !r.is_empty())),
+        "{planned:#}"
+    );
 
     assert_eq!(scenario.pullpass.cli(&["link", "get", &link]).await.code, 1, "the link was stored");
     assert_eq!(scenario.cluster.secret(&namespace, &link).await, None);

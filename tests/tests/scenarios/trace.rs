@@ -19,7 +19,16 @@ async fn a_new_link_is_one_trace_from_the_command_to_the_kubernetes_writes() {
     scenario.pullpass.cli(&[&link[..], &["--service-account", "default", "--wait"]].concat()).await.ok();
     one_trace(&collector, "CreateSecretLink", &["Secret", "ServiceAccount"]).await;
 
-    let rotate = ["credential", "rotate", &credential, "--server", "quay.io", "--username", "robot", "--password-stdin"];
+    let rotate = [
+        "credential",
+        "rotate",
+        &credential,
+        "--server",
+        "quay.io",
+        "--username",
+        "robot",
+        "--password-stdin",
+    ];
     scenario.pullpass.cli_with("fake-password-2", &rotate).await.ok();
     scenario.pullpass.cli(&["status", "--wait"]).await.ok();
     one_trace(&collector, "AddCredentialVersion", &["Secret"]).await;
@@ -45,7 +54,8 @@ fn traces_with(collector: &Collector, method: &str) -> Vec<Span> {
 }
 
 fn is_write(span: &Span, kind: &str) -> bool {
-    span.service == "cluster-applier" && span.attributes.iter().any(|pair| pair == &format!("k8s.kind={kind}"))
+    span.service == "cluster-applier"
+        && span.attributes.iter().any(|pair| pair == &format!("k8s.kind={kind}"))
 }
 
 fn summary(spans: &[Span]) -> String {

@@ -6,16 +6,17 @@ use e2e::{
     Scenario, bare_tls, eventually,
     pullpass::{Service, connection},
 };
+use pullpass::pki::Authority;
 use pullpass_api::{
     credential::v1::{
-        FetchPullSecretRequest, ListCredentialsRequest, WatchCredentialsRequest, credential_store_client::CredentialStoreClient,
+        FetchPullSecretRequest, ListCredentialsRequest, WatchCredentialsRequest,
+        credential_store_client::CredentialStoreClient,
     },
     grant::v1::{
         IssueTicketRequest, ListClustersRequest, ReportSyncRequest, WatchDesiredStateRequest,
         grant_manager_client::GrantManagerClient,
     },
 };
-use pullpass::pki::Authority;
 use pullpass_runtime::config::TlsConfig;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -41,7 +42,10 @@ async fn without_a_certificate_no_service_answers() {
     for service in Service::ALL {
         refused_with_alert("CertificateRequired", async || {
             let channel = bare_tls::channel(s.pullpass.state().address(service));
-            CredentialStoreClient::new(channel).list_credentials(ListCredentialsRequest::default()).await.map(drop)
+            CredentialStoreClient::new(channel)
+                .list_credentials(ListCredentialsRequest::default())
+                .await
+                .map(drop)
         })
         .await;
     }

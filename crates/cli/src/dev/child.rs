@@ -24,6 +24,9 @@ const TAIL: usize = 10;
 pub(super) struct Running {
     pub(super) service: Service,
     child: Child,
+    log: PathBuf,
+    /// Where in the file the log of this run begins.
+    log_begin: usize,
 }
 
 impl Running {
@@ -32,20 +35,30 @@ impl Running {
     pub(super) fn start(state: &StateDir, service: Service) -> anyhow::Result<Self> {
         free(state, service)?;
         let program = find(service.binary_name())?;
-        let file = state.log_file(service);
-        let log = || OpenOptions::new().create(true).append(true).open(&file);
-        let log = || log().with_context(|| format!("failed to write {}", file.display()));
+        let log = state.log_file(service);
+        let log_begin = log.metadata().map_or(0, |file| usize::try_from(file.len()).unwrap_or_default());
+        let output = || OpenOptions::new().create(true).append(true).open(&log);
+        let output = || output().with_context(|| format!("failed to write {}", log.display()));
         let child = Command::new(&program)
             .arg("--config")
             .arg(state.config_file(service))
             .stdin(Stdio::null())
-            .stdout(log()?)
-            .stderr(log()?)
+            .stdout(output()?)
+            .stderr(output()?)
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("failed to start {}", program.display()))?;
-        Ok(Self { service, child })
+        Ok(Self { service, child, log, log_begin })
+    }
+
+    /// The last lines that it has logged since it was started, under the name of the file.
+    pub(super) fn last_words(&self) -> String {
+        let bytes = fs::read(&self.log).unwrap_or_default();
+        let text = String::from_utf8_lossy(bytes.get(self.log_begin..).unwrap_or_default());
+        let lines: Vec<_> = text.lines().collect();
+        let last = &lines[lines.len().saturating_sub(TAIL)..];
+        format!("{} ends:\n{}", self.log.display(), last.join("\n"))
     }
 
     /// Waits until it ends by itself.
@@ -72,14 +85,6 @@ impl Running {
             }
         }
     }
-}
-
-/// The last lines of a service's log.
-pub(super) fn tail(file: &Path) -> String {
-    let text = fs::read(file).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let lines: Vec<_> = text.lines().collect();
-    lines[lines.len().saturating_sub(TAIL)..].join("\n")
 }
 
 /// Fails if somebody listens where the service is going to.

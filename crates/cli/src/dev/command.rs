@@ -1,8 +1,11 @@
 //! `pullpass dev`: its arguments.
 
-use std::{fs::File, path::PathBuf};
+use std::{
+    fs::{File, TryLockError},
+    path::PathBuf,
+};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Args;
 use pullpass_domain::name::ClusterName;
 
@@ -59,11 +62,12 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 fn lock(state: &StateDir) -> anyhow::Result<File> {
     let file = state.dir().join("lock");
     let lock = File::create(&file).with_context(|| format!("failed to write {}", file.display()))?;
-    lock.try_lock().with_context(|| {
-        format!(
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::Error(e)) => Err(e).with_context(|| format!("failed to lock {}", file.display())),
+        Err(TryLockError::WouldBlock) => bail!(
             "another `pullpass dev` uses {} already: stop it, or choose another folder",
             state.dir().display()
-        )
-    })?;
-    Ok(lock)
+        ),
+    }
 }

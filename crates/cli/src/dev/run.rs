@@ -14,10 +14,7 @@ use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use super::{
-    Service, StateDir,
-    child::{self, Running},
-};
+use super::{Service, StateDir, child::Running};
 use crate::{
     client::{Grants, Session},
     cluster,
@@ -86,7 +83,7 @@ impl Supervisor {
 
     async fn healthy(&self, running: &mut Running) -> anyhow::Result<()> {
         let service = running.service;
-        let mut progress = Progress::new();
+        let progress = Progress::new();
         progress.tell(&format!("waiting for {}", service.binary_name()));
         let peer = self.state.peer(service)?;
         let healthy = tokio::time::timeout(START, self.until_healthy(service, &peer));
@@ -94,16 +91,8 @@ impl Supervisor {
             healthy = healthy => healthy.map_err(|_| format!("was not healthy after {} s", START.as_secs())),
             ended = running.ended() => Err(ended.map_or_else(|e| e.to_string(), |status| format!("ended with {status}"))),
         };
-        progress.end();
-        outcome.map_err(|what| {
-            let log = self.state.log_file(service);
-            anyhow::anyhow!(
-                "{} {what}; the end of {}:\n{}",
-                service.binary_name(),
-                log.display(),
-                child::tail(&log)
-            )
-        })
+        drop(progress);
+        outcome.map_err(|what| anyhow::anyhow!("{} {what}; {}", service.binary_name(), running.last_words()))
     }
 
     async fn until_healthy(&self, service: Service, peer: &PeerConfig) {

@@ -13,6 +13,7 @@ use rcgen::{
 };
 use time::Duration;
 use x509_parser::prelude::{FromDer as _, ParsedExtension, X509Certificate};
+use zeroize::Zeroizing;
 
 use crate::files::{self, PRIVATE, PUBLIC};
 
@@ -132,7 +133,7 @@ impl Authority {
     }
 
     /// Certificate and key, both PEM.
-    fn sign(&self, id: &SpiffeId) -> anyhow::Result<(String, String)> {
+    fn sign(&self, id: &SpiffeId) -> anyhow::Result<(String, Zeroizing<String>)> {
         let pair = KeyPair::generate().with_context(|| format!("failed to make a key for {id}"))?;
         let failed = || format!("failed to make a certificate for {id}");
         let mut params = CertificateParams::default();
@@ -146,7 +147,7 @@ impl Authority {
         params.use_authority_key_identifier_extension = true;
         set_validity(&mut params, &self.clock, LEAF_DAYS);
         let certificate = params.signed_by(&pair, &self.issuer).with_context(failed)?;
-        Ok((certificate.pem(), pair.serialize_pem()))
+        Ok((certificate.pem(), Zeroizing::new(pair.serialize_pem())))
     }
 }
 

@@ -149,7 +149,9 @@ fn counts(status: &WatchSyncStatusResponse, waiting: usize) -> String {
     let all = status.statuses.len().max(waiting);
     let more = |n: i64, what: &str| if n > 0 { format!(", {n} {what}") } else { String::new() };
     let (failed, leaving) = (more(failed, "failed"), more(leaving, "still to be left"));
-    format!("waiting for {waiting} of {all}: {synced} of {wanted} namespaces done{failed}{leaving}")
+    let reason = status.statuses.iter().flat_map(|row| &row.reasons).next();
+    let reason = reason.map(|first| format!("; {}: {}", first.code, first.message)).unwrap_or_default();
+    format!("waiting for {waiting} of {all}: {synced} of {wanted} namespaces done{failed}{leaving}{reason}")
 }
 
 #[cfg(test)]

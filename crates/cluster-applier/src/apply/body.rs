@@ -73,8 +73,12 @@ pub(super) fn account_patch(was: &Identity, edits: &[Edit]) -> Vec<u8> {
     let edit = |edit: &Edit| {
         let (list, entry) = (edit.list.field(), json!({"name": edit.secret}));
         match edit.step {
-            Step::Append { first: true } => json!({"op": "add", "path": format!("/{list}"), "value": [entry]}),
-            Step::Append { first: false } => json!({"op": "add", "path": format!("/{list}/-"), "value": entry}),
+            Step::Append { first: true } => {
+                json!({"op": "add", "path": format!("/{list}"), "value": [entry]})
+            }
+            Step::Append { first: false } => {
+                json!({"op": "add", "path": format!("/{list}/-"), "value": entry})
+            }
             Step::Remove(position) => json!({"op": "remove", "path": format!("/{list}/{position}")}),
         }
     };
@@ -155,7 +159,11 @@ fn needs(role: Role) -> &'static [(&'static str, &'static str)] {
 /// The user and the groups by which the API server knows a subject.
 fn identity_of(who: &SubjectFacts) -> (String, Vec<String>) {
     let of_accounts = |namespace: &str| {
-        vec!["system:serviceaccounts".into(), format!("system:serviceaccounts:{namespace}"), "system:authenticated".into()]
+        vec![
+            "system:serviceaccounts".into(),
+            format!("system:serviceaccounts:{namespace}"),
+            "system:authenticated".into(),
+        ]
     };
     match who.kind.as_str() {
         "ServiceAccount" => {
@@ -190,14 +198,17 @@ mod tests {
     fn a_new_secret_carries_both_marks_and_the_right_key() {
         let namespace = Namespace::new("a").expect("a namespace");
         let body = read(&secret(Target { namespace: &namespace, name: "web" }, &testing::content("web")));
-        assert_eq!(body, json!({
-            "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/dockerconfigjson",
-            "metadata": {
-                "name": "web", "namespace": "a",
-                "labels": {MANAGED_BY: PULLPASS}, "annotations": {LINK: "web"},
-            },
-            "data": {".dockerconfigjson": "e30="},
-        }));
+        assert_eq!(
+            body,
+            json!({
+                "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/dockerconfigjson",
+                "metadata": {
+                    "name": "web", "namespace": "a",
+                    "labels": {MANAGED_BY: PULLPASS}, "annotations": {LINK: "web"},
+                },
+                "data": {".dockerconfigjson": "e30="},
+            })
+        );
     }
 
     #[test]
@@ -222,20 +233,29 @@ mod tests {
             edit(List::Pull, Step::Append { first: false }),
             edit(List::Mount, Step::Append { first: true }),
         ];
-        assert_eq!(read(&account_patch(&was(), &edits)), json!([
-            {"op": "test", "path": "/metadata/resourceVersion", "value": "7"},
-            {"op": "remove", "path": "/imagePullSecrets/2"},
-            {"op": "add", "path": "/imagePullSecrets/-", "value": {"name": "web"}},
-            {"op": "add", "path": "/secrets", "value": [{"name": "web"}]},
-        ]));
+        assert_eq!(
+            read(&account_patch(&was(), &edits)),
+            json!([
+                {"op": "test", "path": "/metadata/resourceVersion", "value": "7"},
+                {"op": "remove", "path": "/imagePullSecrets/2"},
+                {"op": "add", "path": "/imagePullSecrets/-", "value": {"name": "web"}},
+                {"op": "add", "path": "/secrets", "value": [{"name": "web"}]},
+            ])
+        );
     }
 
     #[test]
     fn a_review_asks_for_all_that_the_role_allows_as_the_subject_is_known() {
         let project = Namespace::new("a").expect("a namespace");
-        let account = SubjectFacts { kind: "ServiceAccount".into(), namespace: "a".into(), name: "builder".into(), ..Default::default() };
+        let account = SubjectFacts {
+            kind: "ServiceAccount".into(),
+            namespace: "a".into(),
+            name: "builder".into(),
+            ..Default::default()
+        };
         let asked: Vec<_> = reviews(&project, &account, Role::Build).map(|body| read(&body)).collect();
-        let verbs: Vec<_> = asked.iter().map(|body| body["spec"]["resourceAttributes"]["verb"].clone()).collect();
+        let verbs: Vec<_> =
+            asked.iter().map(|body| body["spec"]["resourceAttributes"]["verb"].clone()).collect();
         assert_eq!(verbs, ["get", "update", "create"]);
         assert_eq!(asked[0]["spec"]["user"], "system:serviceaccount:a:builder");
         assert_eq!(asked[0]["spec"]["groups"][1], "system:serviceaccounts:a");

@@ -6,8 +6,8 @@
 
 use std::{path::Path, time::Duration};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use http::{HeaderValue, Method, Request, StatusCode, header};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Client, Config, Resource,
     client::{Body, ClientBuilder, retry::RetryPolicy},
@@ -47,7 +47,7 @@ pub(crate) struct Error {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Problem {
     /// The API server refused. The message is empty where it could quote a Secret.
-    #[error("{code} {reason} {message}")]
+    #[error("{code} {reason}{}{message}", if message.is_empty() { "" } else { ", " })]
     Refused { code: u16, reason: String, message: String, retry_after: Option<Duration> },
     /// There was no answer, or none that can be read.
     #[error("{0}")]
@@ -106,7 +106,10 @@ impl Cluster {
     /// By the kubeconfig, or by what the environment offers.
     pub(crate) async fn connect(kubeconfig: Option<&Path>, in_flight: usize) -> anyhow::Result<Self> {
         let mut config = match kubeconfig {
-            Some(file) => Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &KubeConfigOptions::default()).await?,
+            Some(file) => {
+                Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &KubeConfigOptions::default())
+                    .await?
+            }
             None => Config::infer().await?,
         };
         let agent = concat!("pullpass-cluster-applier/", env!("CARGO_PKG_VERSION"));
@@ -114,8 +117,17 @@ impl Cluster {
         config.default_retry = false;
         let retries = RetryPolicy::new(Duration::from_millis(100), Duration::from_secs(5), u32::MAX, true)?;
         let writes = Client::try_from(config.clone())?;
-        let watches = ClientBuilder::try_from(config)?.with_layer(&BufferLayer::new(16)).with_layer(&RetryLayer::new(retries)).build();
+        let watches = ClientBuilder::try_from(config)?
+            .with_layer(&BufferLayer::new(16))
+            .with_layer(&RetryLayer::new(retries))
+            .build();
         Ok(Self { watches, writes, slots: Semaphore::new(in_flight.max(1)) })
+    }
+
+    /// Over this client, for tests.
+    #[cfg(test)]
+    pub(crate) fn over(client: Client) -> Self {
+        Self { watches: client.clone(), writes: client, slots: Semaphore::new(4) }
     }
 
     /// Reads one object; none if there is none.
@@ -166,7 +178,13 @@ impl Cluster {
         }
     }
 
-    async fn send<W, K>(&self, verb: Verb, at: &Target<'_>, content_type: &str, body: Vec<u8>) -> Result<K, Error>
+    async fn send<W, K>(
+        &self,
+        verb: Verb,
+        at: &Target<'_>,
+        content_type: &str,
+        body: Vec<u8>,
+    ) -> Result<K, Error>
     where
         W: Resource<DynamicType = ()>,
         K: DeserializeOwned,
@@ -184,7 +202,8 @@ impl Cluster {
             http.status_code = field::Empty,
         );
         let sending = async {
-            let request = request::<W>(verb, at, content_type, body).map_err(|e| Problem::NoAnswer(e.to_string()))?;
+            let request =
+                request::<W>(verb, at, content_type, body).map_err(|e| Problem::NoAnswer(e.to_string()))?;
             let _slot = self.slots.acquire().await.map_err(|e| Problem::NoAnswer(e.to_string()))?;
             let answer = tokio::time::timeout(LIMIT, self.exchange(request)).await;
             answer.unwrap_or_else(|_| Err(Problem::NoAnswer("no answer within 30 s".into())))
@@ -206,7 +225,8 @@ impl Cluster {
         if head.status.is_success() {
             return Ok(body.into());
         }
-        let seconds = head.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let seconds =
+            head.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         Err(refusal(head.status, &body, seconds))
     }
 }
@@ -250,8 +270,13 @@ fn parse<K: DeserializeOwned>(body: &[u8]) -> Result<K, Problem> {
 /// What an answer that is no success says; it need not be a Status, least of all from a proxy or for a 429.
 fn refusal(status: StatusCode, body: &[u8], retry_after: Option<u64>) -> Problem {
     let told: Status = serde_json::from_slice(body).unwrap_or_default();
-    let asked = told.details.as_ref().map(|details| u64::from(details.retry_after_seconds)).filter(|s| *s > 0);
-    let reason = if told.reason.is_empty() { status.canonical_reason().unwrap_or_default().to_owned() } else { told.reason };
+    let asked =
+        told.details.as_ref().map(|details| u64::from(details.retry_after_seconds)).filter(|s| *s > 0);
+    let reason = if told.reason.is_empty() {
+        status.canonical_reason().unwrap_or_default().to_owned()
+    } else {
+        told.reason
+    };
     Problem::Refused {
         code: status.as_u16(),
         reason,
@@ -301,7 +326,9 @@ mod tests {
             (b"Too many requests, please try again later.", Some(1), "Too Many Requests", Some(1)),
             (b"", None, "Too Many Requests", None),
         ] {
-            let Problem::Refused { code: 429, reason: told, retry_after, .. } = refusal(StatusCode::TOO_MANY_REQUESTS, body, header) else {
+            let Problem::Refused { code: 429, reason: told, retry_after, .. } =
+                refusal(StatusCode::TOO_MANY_REQUESTS, body, header)
+            else {
                 panic!("not refused");
             };
             assert_eq!((told.as_str(), retry_after), (reason, wait.map(Duration::from_secs)));
@@ -319,7 +346,10 @@ mod tests {
         let quoting = refused("cannot unmarshal number 1e99999");
         assert_eq!(quoting.clone().without_content("Secret"), refused(""));
         assert_eq!(quoting.clone().without_content("RoleBinding"), quoting);
-        assert_eq!(refused(r#"secrets "web" is forbidden: exceeded quota: q, used: 1"#).without_content("Secret"), refused("exceeded quota"));
+        assert_eq!(
+            refused(r#"secrets "web" is forbidden: exceeded quota: q, used: 1"#).without_content("Secret"),
+            refused("exceeded quota")
+        );
     }
 
     #[test]

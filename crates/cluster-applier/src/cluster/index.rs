@@ -116,7 +116,12 @@ impl Index {
 
     /// The watch says that the object, last seen as `was`, is gone, or (`was` is none) a fresh look does. Whether it is
     /// a change.
-    pub(crate) fn remove<K: Kept>(&mut self, namespace: &Namespace, name: &K::Name, was: Option<&Identity>) -> bool {
+    pub(crate) fn remove<K: Kept>(
+        &mut self,
+        namespace: &Namespace,
+        name: &K::Name,
+        was: Option<&Identity>,
+    ) -> bool {
         if let Some(was) = was {
             self.gone.remove(&was.uid);
         }
@@ -124,7 +129,8 @@ impl Index {
             return false;
         };
         let objects = K::of(state);
-        let meant = |known: &Identity| was.is_none_or(|was| known.uid == was.uid && !known.is_newer_than(was));
+        let meant =
+            |known: &Identity| was.is_none_or(|was| known.uid == was.uid && !known.is_newer_than(was));
         let meant = objects.get(name).is_some_and(|object| meant(object.identity()));
         let removed = meant && objects.remove(name).is_some();
         self.tidy(namespace);
@@ -133,8 +139,10 @@ impl Index {
 
     /// We deleted the object ourselves: what the watch still tells of it is old.
     pub(crate) fn deleted<K: Kept>(&mut self, namespace: &Namespace, name: &K::Name, was: &Identity) {
-        self.remove::<K>(namespace, name, Some(was));
-        self.gone.insert(was.uid.clone());
+        // If it is not there any more, the watch was faster.
+        if self.remove::<K>(namespace, name, Some(was)) {
+            self.gone.insert(was.uid.clone());
+        }
     }
 
     /// After a complete list: forgets what it did not name and `keep` does not want. Gives the namespaces that changed.
@@ -150,7 +158,8 @@ impl Index {
         for (namespace, state) in &mut self.namespaces {
             let objects = K::of(state);
             let before = objects.len();
-            objects.retain(|name, object| keep(object) || listed.contains(&(namespace.clone(), name.clone())));
+            objects
+                .retain(|name, object| keep(object) || listed.contains(&(namespace.clone(), name.clone())));
             if objects.len() != before {
                 changed.push(namespace.clone());
             }
@@ -163,7 +172,8 @@ impl Index {
 
     /// After a complete list of namespaces: those that it did not name are gone. Gives them.
     pub(crate) fn retain_namespaces(&mut self, listed: &HashSet<Namespace>) -> Vec<Namespace> {
-        let gone = self.namespaces.iter().filter(|(name, state)| state.facts.is_some() && !listed.contains(*name));
+        let gone =
+            self.namespaces.iter().filter(|(name, state)| state.facts.is_some() && !listed.contains(*name));
         let gone: Vec<_> = gone.map(|(name, _)| name.clone()).collect();
         for name in &gone {
             self.set_namespace(name, None);
@@ -264,7 +274,10 @@ mod tests {
     fn the_end_of_an_older_object_or_state_does_not_remove_what_came_after() {
         let (mut index, web) = (index_with(&[secret("new", "10")]), "web".to_owned());
         assert!(!index.remove::<SecretFacts>(&namespace(), &web, Some(&identity("old", "12"))));
-        assert!(!index.remove::<SecretFacts>(&namespace(), &web, Some(&identity("new", "9"))), "it lost its label and got it back");
+        assert!(
+            !index.remove::<SecretFacts>(&namespace(), &web, Some(&identity("new", "9"))),
+            "it lost its label and got it back"
+        );
         assert_eq!(version(&index), Some("10"));
         assert!(index.remove::<SecretFacts>(&namespace(), &web, Some(&identity("new", "11"))));
     }

@@ -73,11 +73,7 @@ impl Marks {
         let label = meta.labels.as_ref().and_then(|labels| labels.get(MANAGED_BY));
         Self {
             labelled: label.is_some_and(|value| value == PULLPASS),
-            cause: meta
-                .annotations
-                .as_ref()
-                .and_then(|annotations| annotations.get(annotation))
-                .cloned(),
+            cause: meta.annotations.as_ref().and_then(|annotations| annotations.get(annotation)).cloned(),
         }
     }
 }
@@ -115,10 +111,7 @@ impl From<ServiceAccount> for Account {
             identity: Identity::of(&account.metadata),
             labels: account.metadata.labels.unwrap_or_default(),
             pull: pull.into_iter().map(|entry| entry.name).collect(),
-            mount: mount
-                .into_iter()
-                .map(|entry| entry.name.unwrap_or_default())
-                .collect(),
+            mount: mount.into_iter().map(|entry| entry.name.unwrap_or_default()).collect(),
         }
     }
 }
@@ -284,9 +277,13 @@ mod tests {
 
     #[test]
     fn nameless_entries_keep_their_place() {
-        let wire = json!({"metadata": {}, "imagePullSecrets": [{"name": "a"}, {}, {"name": "b"}], "secrets": [{}]});
+        let wire =
+            json!({"metadata": {}, "imagePullSecrets": [{"name": "a"}, {}, {"name": "b"}], "secrets": [{}]});
         let account = Account::from(serde_json::from_value::<ServiceAccount>(wire).expect("an account"));
-        assert_eq!((account.pull, account.mount), (vec!["a".into(), String::new(), "b".into()], vec![String::new()]));
+        assert_eq!(
+            (account.pull, account.mount),
+            (vec!["a".into(), String::new(), "b".into()], vec![String::new()])
+        );
     }
 
     #[test]

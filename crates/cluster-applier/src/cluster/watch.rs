@@ -26,7 +26,9 @@ use serde::de::DeserializeOwned;
 use super::{
     client::Cluster,
     index::Kept,
-    object::{Account, BindingFacts, Identity, MANAGED_BY, NamespaceFacts, PULLPASS, SecretFacts, SlimSecret},
+    object::{
+        Account, BindingFacts, Identity, MANAGED_BY, NamespaceFacts, PULLPASS, SecretFacts, SlimSecret,
+    },
 };
 use crate::{
     queue::jittered,
@@ -34,8 +36,15 @@ use crate::{
 };
 
 /// The names of the caches, each filled by one watch.
-pub(crate) const CACHES: [&str; 7] =
-    ["namespaces", "serviceaccounts", "secrets", "rolebindings", "image-puller", "image-pusher", "image-builder"];
+pub(crate) const CACHES: [&str; 7] = [
+    "namespaces",
+    "serviceaccounts",
+    "secrets",
+    "rolebindings",
+    "image-puller",
+    "image-pusher",
+    "image-builder",
+];
 
 /// A watch ends by itself after this many seconds and is taken up again: so long may a dead connection go unnoticed.
 const TURN_SECONDS: u32 = 120;
@@ -48,13 +57,21 @@ pub(crate) fn start(cluster: &Cluster, shared: &Arc<Shared>, shutdown: &Shutdown
     let ours = config().labels(&format!("{MANAGED_BY}={PULLPASS}"));
     let client = || cluster.watches.clone();
     let keep = |cache| Keeper { cache, shared: Arc::clone(shared), shutdown: shutdown.clone() };
-    keep(namespaces).watch(Api::<PartialObjectMeta<ApiNamespace>>::all(client()), config(), Namespaces::default());
+    keep(namespaces).watch(
+        Api::<PartialObjectMeta<ApiNamespace>>::all(client()),
+        config(),
+        Namespaces::default(),
+    );
     keep(accounts).watch(Api::<ApiServiceAccount>::all(client()), config(), Objects::<Account>::default());
     keep(secrets).watch(Api::<SlimSecret>::all(client()), ours.clone(), Objects::<SecretFacts>::default());
     keep(bindings).watch(Api::<RoleBinding>::all(client()), ours, Objects::<BindingFacts>::default());
     for (role, cache) in Role::ALL.into_iter().zip(roles) {
         let this = config().fields(&format!("metadata.name={}", role.cluster_role()));
-        keep(cache).watch(Api::<PartialObjectMeta<ClusterRole>>::all(client()), this, OneRole { role, seen: false });
+        keep(cache).watch(
+            Api::<PartialObjectMeta<ClusterRole>>::all(client()),
+            this,
+            OneRole { role, seen: false },
+        );
     }
 }
 
@@ -128,7 +145,9 @@ impl Keeper {
     fn complain(&self, error: &watcher::Error, failures: u32) {
         let problem = match error {
             watcher::Error::InitialListFailed(source) => describe("list", source),
-            watcher::Error::WatchStartFailed(source) | watcher::Error::WatchFailed(source) => describe("watch", source),
+            watcher::Error::WatchStartFailed(source) | watcher::Error::WatchFailed(source) => {
+                describe("watch", source)
+            }
             watcher::Error::WatchError(status) => format!("watch: {} {}", status.code, status.reason),
             watcher::Error::NoResourceVersion => "the API server names no version".to_owned(),
         };
@@ -189,7 +208,7 @@ impl Sink<PartialObjectMeta<ApiNamespace>> for Namespaces {
 
     fn end(&mut self, state: &mut State) {
         let gone = state.index.retain_namespaces(&std::mem::take(&mut self.listed));
-        gone.iter().for_each(|name| state.namespace_changed(name));
+        state.namespaces_changed(&gone);
     }
 }
 
@@ -277,7 +296,7 @@ where
 
     fn end(&mut self, state: &mut State) {
         let changed = state.index.retain::<O>(&std::mem::take(&mut self.listed), O::is_unwatched);
-        changed.iter().for_each(|namespace| state.namespace_changed(namespace));
+        state.namespaces_changed(&changed);
     }
 }
 

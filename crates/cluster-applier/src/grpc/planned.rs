@@ -48,7 +48,9 @@ fn planned(namespace: &str, action: &Action) -> Vec<PlannedChange> {
         Change::CreateSecret { name, content } => {
             ("Secret", name, WireAction::Create, format!("type {}", content.secret_type.kubernetes_type()))
         }
-        Change::UpdateSecret { name, .. } => ("Secret", name, WireAction::Update, "set content and marks".to_owned()),
+        Change::UpdateSecret { name, .. } => {
+            ("Secret", name, WireAction::Update, "set content and marks".to_owned())
+        }
         Change::RecreateSecret { name, content, .. } => {
             let what = format!("delete and create with type {}", content.secret_type.kubernetes_type());
             ("Secret", name, WireAction::Update, what)
@@ -59,7 +61,9 @@ fn planned(namespace: &str, action: &Action) -> Vec<PlannedChange> {
             let what = format!("bind {} to {} {}", binding.role.cluster_role(), who.kind, who.name);
             ("RoleBinding", name, WireAction::Create, what)
         }
-        Change::UpdateBinding { name, .. } => ("RoleBinding", name, WireAction::Update, "set subject and marks".to_owned()),
+        Change::UpdateBinding { name, .. } => {
+            ("RoleBinding", name, WireAction::Update, "set subject and marks".to_owned())
+        }
         Change::RecreateBinding { name, binding, .. } => {
             let what = format!("delete and create with role {}", binding.role.cluster_role());
             ("RoleBinding", name, WireAction::Update, what)

@@ -99,10 +99,16 @@ fn other_credentials_or_another_type_are_other_content() {
     fetch(&mut materials, Ok(rendered(1)));
     materials.set_link(&name, Some(&testing::link("web")), "");
     assert!(materials.of(&name).rendered.is_some(), "the same link again");
-    let orders = { materials.credential(&changed("quay", "u", 2)); materials.due(NOW()) };
+    let orders = {
+        materials.credential(&changed("quay", "u", 2));
+        materials.due(NOW())
+    };
     materials.set_link(&name, Some(&testing::dockercfg_link("web")), "");
     assert!(materials.of(&name).rendered.is_none());
-    assert!(!materials.fetched(&orders[0], Ok(rendered(2)), NOW()), "an answer to what is not asked any more");
+    assert!(
+        !materials.fetched(&orders[0], Ok(rendered(2)), NOW()),
+        "an answer to what is not asked any more"
+    );
     materials.set_link(&name, None, "");
     assert_eq!(materials.due(NOW()), []);
 }

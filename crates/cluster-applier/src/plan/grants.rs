@@ -106,7 +106,9 @@ fn leavings(view: &View) -> Vec<Action> {
 /// The subject as RBAC wants it: service accounts have no group, users and groups have RBAC's own.
 fn subject(subject: &Subject) -> SubjectFacts {
     let (api_group, kind, namespace, name) = match subject {
-        Subject::ServiceAccount(namespace, name) => ("", "ServiceAccount", namespace.to_string(), name.to_string()),
+        Subject::ServiceAccount(namespace, name) => {
+            ("", "ServiceAccount", namespace.to_string(), name.to_string())
+        }
         Subject::ProjectServiceAccounts(project) => {
             (RBAC, "Group", String::new(), format!("system:serviceaccounts:{project}"))
         }
@@ -125,7 +127,8 @@ fn not_ours(view: &View, name: &str) -> Reason {
 }
 
 fn already_permitted(view: &View, name: &str) -> Reason {
-    let message = format!("the cluster permits this within project {} already, nothing is written", view.name);
+    let message =
+        format!("the cluster permits this within project {} already, nothing is written", view.name);
     Reason::note("ALREADY_PERMITTED", "RoleBinding", name, message)
 }
 

@@ -27,7 +27,7 @@ pub(super) fn plan(view: &View, plan: &mut Plan) {
             entries.extend(wanted_entries(view, &link.what, secret, &mut outcome));
         }
         if let Found::Wrong(change, reason) = found {
-            writes.push(action(name, change, reason));
+            writes.push(action(name, *change, reason));
         }
         plan.outcomes.insert(Name::Link((*name).clone()), outcome);
     }
@@ -54,7 +54,9 @@ fn mark_unfinished(plan: &mut Plan, action: &Action) {
     };
     unfinished(&action.cause);
     if let Change::EditAccount { edits, .. } = &action.change {
-        edits.iter().for_each(|edit| unfinished(&edit.cause));
+        for edit in edits {
+            unfinished(&edit.cause);
+        }
     }
 }
 
@@ -105,7 +107,7 @@ enum Found {
     /// The Secret, and nothing can or need be done to it.
     Fine,
     /// Nothing, or the Secret in a wrong state; what to do, and why.
-    Wrong(Change, String),
+    Wrong(Box<Change>, String),
 }
 
 fn find(view: &View, name: &LinkName, link: &Link, outcome: &mut Outcome) -> Found {
@@ -129,13 +131,17 @@ fn find(view: &View, name: &LinkName, link: &Link, outcome: &mut Outcome) -> Fou
     let content = Content { link: name.clone(), secret_type: link.secret_type(), rendered: known.clone() };
     match (facts, known) {
         (None, None) if !material.proposed => Found::Blocked,
-        (None, _) => Found::Wrong(Change::CreateSecret { name: secret.into(), content }, format!("{name} wants it here")),
+        (None, _) => Found::Wrong(create(secret, content), format!("{name} wants it here")),
         (Some(_), None) => Found::Fine,
         (Some(facts), Some(rendered)) => {
             outcome.versions = rendered.versions.clone();
             difference(facts, secret, content, &rendered.digest)
         }
     }
+}
+
+fn create(secret: &str, content: Content) -> Box<Change> {
+    Box::new(Change::CreateSecret { name: secret.into(), content })
 }
 
 fn waiting(view: &View, secret: &str) -> Reason {
@@ -157,12 +163,7 @@ fn not_ours(view: &View, secret: &str) -> Reason {
 }
 
 /// How a Secret of ours is brought to the right content, type and marks.
-fn difference(
-    facts: &SecretFacts,
-    name: &str,
-    content: Content,
-    digest: &Digest,
-) -> Found {
+fn difference(facts: &SecretFacts, name: &str, content: Content, digest: &Digest) -> Found {
     let (key, link) = (content.secret_type.data_key(), content.link.clone());
     let (name, was) = (name.to_owned(), facts.identity.clone());
     let same_type = facts.secret_type == content.secret_type.kubernetes_type();
@@ -182,19 +183,25 @@ fn difference(
         (true, false) => "its content is not the current version's",
         (true, true) => "its label or annotation is not ours",
     };
-    Found::Wrong(change, what.to_owned())
+    Found::Wrong(Box::new(change), what.to_owned())
 }
 
 /// The entries that a link wants; named service accounts that do not exist are waited for.
 fn wanted_entries(view: &View, link: &Link, secret: &str, outcome: &mut Outcome) -> Vec<Entry> {
     let accounts = view.state.accounts.iter();
     let matching = accounts.filter(|(name, account)| link.service_accounts().matches(name, &account.labels));
-    for absent in link.service_accounts().by().names().filter(|name| !view.state.accounts.contains_key(*name)) {
+    for absent in link.service_accounts().by().names().filter(|name| !view.state.accounts.contains_key(*name))
+    {
         let message = format!(
             "service account {absent} does not exist in namespace {}; it is linked as soon as it does",
             view.name
         );
-        outcome.because(Reason::pending("SERVICE_ACCOUNT_NOT_FOUND", "ServiceAccount", absent.as_str(), message));
+        outcome.because(Reason::pending(
+            "SERVICE_ACCOUNT_NOT_FOUND",
+            "ServiceAccount",
+            absent.as_str(),
+            message,
+        ));
     }
     let lists = || link.usages().iter().map(|usage| list_of(*usage));
     matching.flat_map(|(name, _)| lists().map(|list| (name.clone(), list, secret.to_owned()))).collect()
@@ -217,7 +224,11 @@ fn account_edits(view: &View, owners: &BTreeMap<&str, &LinkName>, wanted: &BTree
         }
         let cause = edits.first()?.cause.clone();
         let change = Change::EditAccount { account: name.clone(), was: account.identity.clone(), edits };
-        Some(Action { cause, change, reason: "service accounts name the Secrets of their links, and no others of ours".into() })
+        Some(Action {
+            cause,
+            change,
+            reason: "service accounts name the Secrets of their links, and no others of ours".into(),
+        })
     };
     view.state.accounts.iter().filter_map(edit).collect()
 }
@@ -235,7 +246,8 @@ fn appends(
     account: &ServiceAccount,
     (list, present): (List, &[String]),
 ) -> Vec<Edit> {
-    let missing = wanted.iter().filter(|(a, l, secret)| a == account && *l == list && !present.contains(secret));
+    let missing =
+        wanted.iter().filter(|(a, l, secret)| a == account && *l == list && !present.contains(secret));
     let edit = |(position, (_, _, secret)): (usize, &Entry)| {
         let cause = Name::Link((*owners.get(secret.as_str())?).clone());
         let step = Step::Append { first: present.is_empty() && position == 0 };
@@ -276,7 +288,8 @@ fn ours(view: &View, owners: &BTreeMap<&str, &LinkName>, entry: &Entry) -> Optio
 fn leavings(view: &View, owners: &BTreeMap<&str, &LinkName>) -> Vec<Action> {
     let leaving = |(secret, facts): (&String, &SecretFacts)| {
         let link = LinkName::from_id(managed_for(&facts.marks)?).ok()?;
-        let stays = owners.contains_key(secret.as_str()) || view.unreadable.contains(&Name::Link(link.clone()));
+        let stays =
+            owners.contains_key(secret.as_str()) || view.unreadable.contains(&Name::Link(link.clone()));
         let change = Change::DeleteSecret { name: secret.clone(), was: facts.identity.clone() };
         let reason = format!("{link} does not want it here any more");
         (!stays && !facts.terminating).then(|| action(&link, change, reason))

@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use pullpass_api::{
     convert,
-    grant::v1::{ImageGrant, NamespaceSelection, SecretLink, SecretType as WireType, ServiceAccountSelection, Usage},
+    grant::v1::{
+        ImageGrant, NamespaceSelection, SecretLink, SecretType as WireType, ServiceAccountSelection, Usage,
+    },
 };
 use pullpass_domain::{
     docker_config::SecretType,
@@ -42,7 +44,10 @@ pub(crate) fn link_message(id: &str) -> SecretLink {
         credentials: vec!["credentials/quay".into()],
         clusters: vec!["clusters/dev".into()],
         namespaces: Some(NamespaceSelection { all: true, ..Default::default() }),
-        service_accounts: Some(ServiceAccountSelection { names: vec!["default".into()], ..Default::default() }),
+        service_accounts: Some(ServiceAccountSelection {
+            names: vec!["default".into()],
+            ..Default::default()
+        }),
         usages: vec![Usage::Pull.into()],
         revision: 1,
         ..Default::default()
@@ -52,7 +57,11 @@ pub(crate) fn link_message(id: &str) -> SecretLink {
 pub(crate) fn wanted_link(message: &SecretLink) -> Arc<Wanted<Link>> {
     let name = LinkName::parse(&message.name).expect("a name");
     let created = message.create_time.as_ref().map(|t| (t.seconds, t.nanos)).unwrap_or_default();
-    Arc::new(Wanted { what: convert::link(&name, message).expect("a link"), revision: message.revision, created })
+    Arc::new(Wanted {
+        what: convert::link(&name, message).expect("a link"),
+        revision: message.revision,
+        created,
+    })
 }
 
 pub(crate) fn link(id: &str) -> Link {
@@ -72,11 +81,19 @@ pub(crate) fn desired_link(id: &str) -> Desired {
 
 pub(crate) fn rendered(text: &str) -> Arc<Rendered> {
     let versions = vec![("credentials/quay".to_owned(), 1)].into();
-    Arc::new(Rendered::new(&SecretBytes::new(text.as_bytes().to_vec()), SecretType::DockerConfigJson, versions))
+    Arc::new(Rendered::new(
+        &SecretBytes::new(text.as_bytes().to_vec()),
+        SecretType::DockerConfigJson,
+        versions,
+    ))
 }
 
 pub(crate) fn content(link: &str) -> Content {
-    Content { link: link_name(link), secret_type: SecretType::DockerConfigJson, rendered: Some(rendered("{}")) }
+    Content {
+        link: link_name(link),
+        secret_type: SecretType::DockerConfigJson,
+        rendered: Some(rendered("{}")),
+    }
 }
 
 pub(crate) fn order(link: &str) -> Order {
@@ -103,7 +120,12 @@ pub(crate) fn secret_of(link: &str, text: &str) -> SecretFacts {
 /// Namespace `a` with a service account `default` whose lists are these.
 pub(crate) fn view(pull: &[&str], mount: &[&str]) -> View {
     let texts = |list: &[&str]| list.iter().map(ToString::to_string).collect();
-    let account = Account { identity: identity("account"), pull: texts(pull), mount: texts(mount), ..Default::default() };
+    let account = Account {
+        identity: identity("account"),
+        pull: texts(pull),
+        mount: texts(mount),
+        ..Default::default()
+    };
     View {
         name: Namespace::new("a").expect("a name"),
         state: NamespaceState {

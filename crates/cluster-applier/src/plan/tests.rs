@@ -39,15 +39,16 @@ fn say_edit(edit: &Edit) -> String {
 }
 
 /// How something stands, and the codes of its reasons.
-fn standing(plan: &Plan, name: &str) -> Option<(Standing, Vec<String>)> {
-    let (_, outcome) = plan.outcomes.iter().find(|(known, _)| known.to_string() == name)?;
-    Some((outcome.standing, outcome.reasons.iter().map(|reason| reason.code.to_string()).collect()))
+fn standing(plan: &Plan, name: &str) -> (Standing, Vec<String>) {
+    let told = plan.outcomes.iter().find(|(known, _)| known.to_string() == name);
+    let (_, outcome) = told.expect("the plan tells of it");
+    (outcome.standing, outcome.reasons.iter().map(|reason| reason.code.to_string()).collect())
 }
 
-fn just(standing: Standing) -> Option<(Standing, Vec<String>)> {
-    Some((standing, Vec::new()))
+fn just(standing: Standing) -> (Standing, Vec<String>) {
+    (standing, Vec::new())
 }
 
-fn with(standing: Standing, code: &str) -> Option<(Standing, Vec<String>)> {
-    Some((standing, vec![code.to_owned()]))
+fn with(standing: Standing, code: &str) -> (Standing, Vec<String>) {
+    (standing, vec![code.to_owned()])
 }

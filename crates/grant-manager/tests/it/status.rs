@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use futures::StreamExt as _;
 use pullpass_api::grant::v1::{
     GetSyncStatusRequest, SyncState, SyncStatus, WatchSyncStatusRequest, WatchSyncStatusResponse,
@@ -21,6 +23,12 @@ async fn next(stream: &mut Stream) -> WatchSyncStatusResponse {
 /// Follows the stream until it shows what is waited for.
 async fn until(stream: &mut Stream, what: impl Fn(&WatchSyncStatusResponse) -> bool) {
     while !what(&next(stream).await) {}
+}
+
+/// Nothing comes, and the stream waits to be woken.
+async fn quiet(stream: &mut Stream) {
+    let news = tokio::time::timeout(Duration::from_millis(300), stream.next()).await;
+    assert!(news.is_err(), "{news:?}");
 }
 
 fn states(statuses: &[SyncStatus]) -> Vec<(&str, &str, SyncState)> {
@@ -135,6 +143,22 @@ async fn a_watch_tells_at_once_and_on_every_change_of_either_side() {
     assert_eq!(next(&mut stream).await.statuses[0].state(), SyncState::Deleting);
     scene.report("east", 3, &[]).await.unwrap();
     until(&mut stream, |status| status.statuses.is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_watch_is_silent_while_nothing_changes_and_woken_by_every_kind_of_change() {
+    let scene = Scene::with_clusters(&["east"]).await;
+    let mut stream = watch(&scene).await;
+    next(&mut stream).await;
+    quiet(&mut stream).await;
+    scene.create_link("web", &["east"]).await.unwrap();
+    next(&mut stream).await;
+    quiet(&mut stream).await;
+    scene.report("east", 2, &[status_of("secretLinks/web", 2)]).await.unwrap();
+    next(&mut stream).await;
+    quiet(&mut stream).await;
+    let _open = scene.watch("east", 0).await.unwrap();
+    next(&mut stream).await;
 }
 
 #[tokio::test]

@@ -50,17 +50,34 @@ async fn the_secret_makes_the_kubelet_choose_as_the_input_files_would() {
     let namespace = s.namespace("keyring").await;
     let inputs = [(CONFIG_JSON, SecretType::DockerConfigJson), (DOCKERCFG, SecretType::Dockercfg)];
     for (content, given_as) in inputs {
-        for (written_as, option) in [(SecretType::DockerConfigJson, "dockerconfigjson"), (SecretType::Dockercfg, "dockercfg")] {
+        for (written_as, option) in
+            [(SecretType::DockerConfigJson, "dockerconfigjson"), (SecretType::Dockercfg, "dockercfg")]
+        {
             let name = s.name(&format!("{given_as:?}-{option}").to_lowercase());
             s.pullpass.cli_with(content, &["credential", "import", &name, "--from-file", "-"]).await.ok();
             let create = [
-                "link", "create", &name, "--credential", &name, "--namespace", &namespace, "--service-account", "default",
-                "--secret-type", option, "--for", "pull", "--wait",
+                "link",
+                "create",
+                &name,
+                "--credential",
+                &name,
+                "--namespace",
+                &namespace,
+                "--service-account",
+                "default",
+                "--secret-type",
+                option,
+                "--for",
+                "pull",
+                "--wait",
             ];
             s.pullpass.cli(&create).await.ok();
             let secret = s.cluster.pull_secret(&namespace, &name).await.expect("the Secret");
             for image in IMAGES {
-                let (wanted, found) = (choice(&[(given_as, content.as_bytes())], image), choice(&[(written_as, &secret)], image));
+                let (wanted, found) = (
+                    choice(&[(given_as, content.as_bytes())], image),
+                    choice(&[(written_as, &secret)], image),
+                );
                 assert_eq!(found, wanted, "{image} with {name}");
             }
         }
@@ -75,14 +92,30 @@ async fn of_two_credentials_in_a_link_the_kubelet_chooses_as_of_two_secrets_in_t
     s.pullpass.cli_with(DOCKERCFG, &["credential", "import", &first, "--from-file", "-"]).await.ok();
     s.pullpass.cli_with(CONFIG_JSON, &["credential", "import", &second, "--from-file", "-"]).await.ok();
     let create = [
-        "link", "create", &link, "--credential", &first, "--credential", &second, "--namespace", &namespace,
-        "--service-account", "default", "--for", "pull", "--wait",
+        "link",
+        "create",
+        &link,
+        "--credential",
+        &first,
+        "--credential",
+        &second,
+        "--namespace",
+        &namespace,
+        "--service-account",
+        "default",
+        "--for",
+        "pull",
+        "--wait",
     ];
     s.pullpass.cli(&create).await.ok();
     let secret = s.cluster.pull_secret(&namespace, &link).await.expect("the Secret");
-    let inputs = [(SecretType::Dockercfg, DOCKERCFG.as_bytes()), (SecretType::DockerConfigJson, CONFIG_JSON.as_bytes())];
+    let inputs = [
+        (SecretType::Dockercfg, DOCKERCFG.as_bytes()),
+        (SecretType::DockerConfigJson, CONFIG_JSON.as_bytes()),
+    ];
     for image in IMAGES {
-        let (wanted, found) = (choice(&inputs, image), choice(&[(SecretType::DockerConfigJson, &secret)], image));
+        let (wanted, found) =
+            (choice(&inputs, image), choice(&[(SecretType::DockerConfigJson, &secret)], image));
         // One file has one entry for a registry: of several for the same key, the first secret's is kept.
         assert_eq!(found.first(), wanted.first(), "{image}");
     }

@@ -1,7 +1,7 @@
 //! Files that are refused, and what the refusal must say: the entry, where there is one, and what is wrong.
 
 /// Content, and parts of the message.
-pub const REFUSED: [(&str, &[&str]); 21] = [
+pub(super) const REFUSED: [(&str, &[&str]); 21] = [
     ("", &["empty"]),
     (" \n", &["empty"]),
     ("quay.io robot", &["not JSON"]),
@@ -26,7 +26,7 @@ pub const REFUSED: [(&str, &[&str]); 21] = [
 ];
 
 /// One byte more than a Secret holds, of which all is well otherwise.
-pub fn large() -> [(Vec<u8>, &'static [&'static str]); 1] {
+pub(super) fn large() -> [(Vec<u8>, &'static [&'static str]); 1] {
     let (head, tail) = (r#"{"auths":{"quay.io":{"username":"robot","password":""#, r#""}}}"#);
     let password = "x".repeat(1024 * 1024 + 1 - head.len() - tail.len());
     [(format!("{head}{password}{tail}").into_bytes(), &["1048576 bytes"])]

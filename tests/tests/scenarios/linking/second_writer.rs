@@ -6,62 +6,109 @@ use kube::{Api, api::PostParams};
 use tokio::{sync::oneshot, task::JoinHandle};
 
 const OWN: &str = "theirs-";
-const KEPT: usize = 5;
+/// Entries it keeps. So many that the oldest, which it removes, stand before ours, which move up then: whoever removes an
+/// entry by its position as it was a moment ago hits another one.
+const KEPT: usize = 150;
 
 /// A running second writer of `default`.
-pub struct SecondWriter {
+pub(super) struct SecondWriter {
     stop: oneshot::Sender<()>,
     task: JoinHandle<(Lists, usize)>,
 }
 
 impl SecondWriter {
     /// Starts it with what is in the lists.
-    pub async fn start(cluster: &Cluster, namespace: &str) -> Self {
-        let accounts: Api<ServiceAccount> = cluster.api(namespace);
-        let lists = cluster.lists(namespace, "default").await;
+    pub(super) async fn start(cluster: &Cluster, namespace: &str) -> Self {
+        let before = cluster.lists(namespace, "default").await;
+        let mut writer = Writer {
+            accounts: cluster.api(namespace),
+            theirs: before.clone(),
+            before,
+            appended: 0,
+            writes: 0,
+        };
+        writer.fill().await;
         let (stop, stopped) = oneshot::channel();
-        Self { stop, task: tokio::spawn(write(accounts, lists, stopped)) }
+        Self { stop, task: tokio::spawn(writer.run(stopped)) }
     }
 
     /// Stops it. Returns how the lists are without ours, and how often it wrote.
-    pub async fn stop(self) -> (Lists, usize) {
+    pub(super) async fn stop(self) -> (Lists, usize) {
         let _ = self.stop.send(());
         self.task.await.expect("the second writer found everything as it had left it")
     }
 }
 
-/// Appends an entry to both lists and, when there are enough, removes the oldest; each time after it has made sure that
-/// its own entries, and what was there before it, are as it left them.
-async fn write(accounts: Api<ServiceAccount>, mut theirs: Lists, mut stopped: oneshot::Receiver<()>) -> (Lists, usize) {
-    let (mut writes, mut conflicts, foreign) = (0_usize, 0_usize, theirs.clone());
-    while stopped.try_recv().is_err() {
-        let mut account = accounts.get("default").await.expect("the account");
-        let is_theirs = |lists: &Lists, name: &str| name.starts_with(OWN) || lists.pull.iter().chain(&lists.mount).any(|n| n == name);
-        let pull = account.image_pull_secrets.get_or_insert_default();
-        let mount = account.secrets.get_or_insert_default();
-        let seen = Lists {
-            pull: pull.iter().map(|e| e.name.clone()).filter(|name| is_theirs(&foreign, name)).collect(),
-            mount: mount.iter().filter_map(|e| e.name.clone()).filter(|name| is_theirs(&foreign, name)).collect(),
-        };
-        assert_eq!(seen, theirs, "after {writes} writes and {conflicts} conflicts");
+struct Writer {
+    accounts: Api<ServiceAccount>,
+    /// What was there before it.
+    before: Lists,
+    /// That, and its own.
+    theirs: Lists,
+    appended: usize,
+    writes: usize,
+}
 
-        let name = format!("{OWN}{writes}");
-        pull.push(LocalObjectReference { name: name.clone() });
-        mount.push(ObjectReference { name: Some(name.clone()), ..Default::default() });
-        let old = writes.checked_sub(KEPT).map(|number| format!("{OWN}{number}"));
-        pull.retain(|entry| Some(&entry.name) != old.as_ref());
-        mount.retain(|entry| old.is_none() || entry.name != old);
-        match accounts.replace("default", &PostParams::default(), &account).await {
-            Ok(_) => {
-                writes += 1;
-                for list in [&mut theirs.pull, &mut theirs.mount] {
-                    list.push(name.clone());
-                    list.retain(|entry| Some(entry) != old.as_ref());
-                }
-            }
-            Err(kube::Error::Api(status)) if status.code == 409 => conflicts += 1,
+impl Writer {
+    async fn run(mut self, mut stopped: oneshot::Receiver<()>) -> (Lists, usize) {
+        while stopped.try_recv().is_err() {
+            self.write().await;
+        }
+        (self.theirs, self.writes)
+    }
+
+    async fn fill(&mut self) {
+        let mut account = self.read().await;
+        (0..KEPT).for_each(|_| self.append(&mut account));
+        self.accounts
+            .replace("default", &PostParams::default(), &account)
+            .await
+            .expect("nobody else writes yet");
+    }
+
+    /// Makes sure that all is as it left it, appends an entry to both lists and removes its oldest.
+    async fn write(&mut self) {
+        let mut account = self.read().await;
+        assert_eq!(self.not_ours(&account), self.theirs, "after {} writes", self.writes);
+        let undo = (self.theirs.clone(), self.appended);
+        self.append(&mut account);
+        self.remove_oldest(&mut account);
+        match self.accounts.replace("default", &PostParams::default(), &account).await {
+            Ok(_) => self.writes += 1,
+            Err(kube::Error::Api(status)) if status.code == 409 => (self.theirs, self.appended) = undo,
             Err(other) => panic!("the second writer failed: {other}"),
         }
     }
-    (theirs, writes)
+
+    fn append(&mut self, account: &mut ServiceAccount) {
+        let name = format!("{OWN}{}", self.appended);
+        self.appended += 1;
+        let reference = ObjectReference { name: Some(name.clone()), ..Default::default() };
+        account.secrets.get_or_insert_default().push(reference);
+        account.image_pull_secrets.get_or_insert_default().push(LocalObjectReference { name: name.clone() });
+        self.theirs.pull.push(name.clone());
+        self.theirs.mount.push(name);
+    }
+
+    fn remove_oldest(&mut self, account: &mut ServiceAccount) {
+        let name = format!("{OWN}{}", self.appended - 1 - KEPT);
+        account.secrets.get_or_insert_default().retain(|entry| entry.name.as_ref() != Some(&name));
+        account.image_pull_secrets.get_or_insert_default().retain(|entry| entry.name != name);
+        self.theirs.pull.retain(|entry| *entry != name);
+        self.theirs.mount.retain(|entry| *entry != name);
+    }
+
+    async fn read(&self) -> ServiceAccount {
+        self.accounts.get("default").await.expect("the account")
+    }
+
+    fn not_ours(&self, account: &ServiceAccount) -> Lists {
+        let keep = |name: &String, before: &[String]| name.starts_with(OWN) || before.contains(name);
+        let pull = account.image_pull_secrets.iter().flatten().map(|entry| entry.name.clone());
+        let mount = account.secrets.iter().flatten().filter_map(|entry| entry.name.clone());
+        Lists {
+            pull: pull.filter(|name| keep(name, &self.before.pull)).collect(),
+            mount: mount.filter(|name| keep(name, &self.before.mount)).collect(),
+        }
+    }
 }

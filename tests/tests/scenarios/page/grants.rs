@@ -13,13 +13,23 @@ fn account(namespace: &str, name: &str) -> Subject {
 }
 
 /// Creates a grant, shows that `who` can then do what it allows and `others` cannot, and that nothing is left of it.
-async fn grant_and_take_back(s: &Scenario, project: &str, options: &[&str], who: &[Subject], allows: Ability, others: &[Subject]) {
+async fn grant_and_take_back(
+    s: &Scenario,
+    project: &str,
+    options: &[&str],
+    who: &[Subject],
+    allows: Ability,
+    others: &[Subject],
+) {
     let name = s.name("grant");
     let all = || who.iter().chain(others);
     for subject in all() {
         assert_eq!(s.cluster.ability(subject, project).await, Ability::NONE, "{subject:?} before");
     }
-    s.pullpass.cli(&[&["grant", "create", &name, "--project", project, "--wait"], options].concat()).await.ok();
+    s.pullpass
+        .cli(&[&["grant", "create", &name, "--project", project, "--wait"], options].concat())
+        .await
+        .ok();
     for subject in who {
         assert_eq!(s.cluster.ability(subject, project).await, allows, "{subject:?} with the grant");
     }
@@ -49,12 +59,19 @@ async fn same_project_internal_registry_nothing_to_do() {
     });
     s.cluster.create::<RoleBinding>(&project, own).await;
     let (grant, to) = (s.name("own"), format!("{project}/default"));
-    s.pullpass.cli(&["grant", "create", &grant, "--project", &project, "--to-service-account", &to, "--wait"]).await.ok();
+    s.pullpass
+        .cli(&["grant", "create", &grant, "--project", &project, "--to-service-account", &to, "--wait"])
+        .await
+        .ok();
     let status = s.becomes_synced(&format!("imageGrants/{grant}")).await;
     assert!(has_reason(&status, "ALREADY_PERMITTED"), "{status:#?}");
     assert_eq!(s.cluster.our_bindings(&project).await, [], "nothing is written");
     s.pullpass.cli(&["grant", "delete", &grant, "--wait"]).await.ok();
-    assert_eq!(s.cluster.ability(&account(&project, "default"), &project).await, Ability::PULL, "not ours to take");
+    assert_eq!(
+        s.cluster.ability(&account(&project, "default"), &project).await,
+        Ability::PULL,
+        "not ours to take"
+    );
 }
 
 #[tokio::test]
@@ -71,7 +88,8 @@ async fn oc_policy_add_role_to_group_system_image_puller_to_all_of_a_project() {
     let s = Scenario::shared().await;
     let (a, b) = (s.namespace("project-a").await, s.namespace("project-b").await);
     let who = [account(&a, "default"), account(&a, "made-later")];
-    grant_and_take_back(&s, &b, &["--to-project", &a], &who, Ability::PULL, &[account("default", "default")]).await;
+    grant_and_take_back(&s, &b, &["--to-project", &a], &who, Ability::PULL, &[account("default", "default")])
+        .await;
 }
 
 #[tokio::test]
@@ -81,7 +99,16 @@ async fn a_group_and_a_user_can_be_granted_push() {
     let (alice, bob) = (Subject::User("alice".into()), Subject::User("bob".into()));
     let developer = Subject::Member("developers".into());
     let push = ["--role", "push"];
-    let (to_group, to_user) = ([&push[..], &["--to-group", "developers"]].concat(), [&push[..], &["--to-user", "alice"]].concat());
-    grant_and_take_back(&s, &project, &to_group, &[developer.clone()], Ability::PUSH, &[alice.clone(), bob.clone()]).await;
+    let (to_group, to_user) =
+        ([&push[..], &["--to-group", "developers"]].concat(), [&push[..], &["--to-user", "alice"]].concat());
+    grant_and_take_back(
+        &s,
+        &project,
+        &to_group,
+        std::slice::from_ref(&developer),
+        Ability::PUSH,
+        &[alice.clone(), bob.clone()],
+    )
+    .await;
     grant_and_take_back(&s, &project, &to_user, &[alice], Ability::PUSH, &[bob, developer]).await;
 }

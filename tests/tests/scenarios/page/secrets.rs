@@ -8,8 +8,18 @@ use serde_json::{Value, json};
 async fn link_for_pull(s: &Scenario, credential: &str, options: &[&str]) -> (String, Vec<u8>) {
     let namespace = s.namespace("web").await;
     let create = [
-        "link", "create", credential, "--credential", credential, "--namespace", &namespace, "--service-account",
-        "default", "--for", "pull", "--wait",
+        "link",
+        "create",
+        credential,
+        "--credential",
+        credential,
+        "--namespace",
+        &namespace,
+        "--service-account",
+        "default",
+        "--for",
+        "pull",
+        "--wait",
     ];
     s.pullpass.cli(&[&create, options].concat()).await.ok();
     let bytes = s.cluster.pull_secret(&namespace, credential).await.expect("the Secret");
@@ -52,16 +62,33 @@ async fn oc_create_secret_docker_registry_docker_server() {
     let s = Scenario::shared().await;
     let (registry, name) = (s.registry().await, s.name("login"));
     let create = [
-        "credential", "create", &name, "--server", registry.host(), "--username", "robot", "--password-stdin",
-        "--email", "robot@example.org",
+        "credential",
+        "create",
+        &name,
+        "--server",
+        registry.host(),
+        "--username",
+        "robot",
+        "--password-stdin",
+        "--email",
+        "robot@example.org",
     ];
     s.pullpass.cli_with("first", &create).await.ok();
     let (_, bytes) = link_for_pull(&s, &name, &[]).await;
     assert!(registry.can_pull(Some(&bytes)).await);
 
     let flags = [
-        "create", "secret", "docker-registry", "x", "--dry-run=client", "-o", "json", "--docker-username=robot",
-        "--docker-password=first", "--docker-email=robot@example.org", &format!("--docker-server={}", registry.host()),
+        "create",
+        "secret",
+        "docker-registry",
+        "x",
+        "--dry-run=client",
+        "-o",
+        "json",
+        "--docker-username=robot",
+        "--docker-password=first",
+        "--docker-email=robot@example.org",
+        &format!("--docker-server={}", registry.host()),
     ];
     let theirs = s.cluster.kubectl(&flags).await.ok().json();
     let theirs = BASE64_STANDARD.decode(theirs["data"][".dockerconfigjson"].as_str().unwrap()).unwrap();
@@ -90,12 +117,22 @@ async fn oc_secrets_link_builder_for_mount_and_for_both() {
         let namespace = s.namespace(if pull { "both" } else { "mount" }).await;
         s.cluster.create_service_account(&namespace, "builder", &[]).await;
         let create = [
-            "link", "create", &name, "--credential", &name, "--namespace", &namespace, "--service-account", "builder",
-            "--for", usage, "--wait",
+            "link",
+            "create",
+            &name,
+            "--credential",
+            &name,
+            "--namespace",
+            &namespace,
+            "--service-account",
+            "builder",
+            "--for",
+            usage,
+            "--wait",
         ];
         s.pullpass.cli(&create).await.ok();
         let linked = s.cluster.lists(&namespace, "builder").await;
-        assert_eq!(linked.mount.contains(&name), true, "{usage}: {linked:?}");
+        assert!(linked.mount.contains(&name), "{usage}: {linked:?}");
         assert_eq!(linked.pull.contains(&name), pull, "{usage}: {linked:?}");
         assert!(!s.cluster.lists(&namespace, "default").await.mount.contains(&name), "only whom we named");
         s.pullpass.cli(&["link", "delete", &name, "--wait"]).await.ok();
@@ -114,11 +151,20 @@ async fn a_rotated_password_pulls_again() {
     registry.change_password("second").await.unwrap();
     assert!(!registry.can_pull(Some(&first)).await);
 
-    let rotate = ["credential", "rotate", &name, "--server", registry.host(), "--username", "robot", "--password-stdin"];
+    let rotate = [
+        "credential",
+        "rotate",
+        &name,
+        "--server",
+        registry.host(),
+        "--username",
+        "robot",
+        "--password-stdin",
+    ];
     s.pullpass.cli_with("second", &rotate).await.ok();
-    s.pullpass.cli(&["status", "--wait"]).await.ok();
+    // Not `status --wait`: that waits for the links of all tests.
+    s.status_becomes(&format!("secretLinks/{name}"), |status| status.versions.iter().all(|v| v.version == 2))
+        .await;
     let second = s.cluster.pull_secret(&namespace, &name).await.expect("the Secret");
     assert!(registry.can_pull(Some(&second)).await);
-    let status = s.becomes_synced(&format!("secretLinks/{name}")).await;
-    assert_eq!(status.versions.iter().map(|v| v.version).collect::<Vec<_>>(), [2]);
 }

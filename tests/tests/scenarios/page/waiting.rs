@@ -39,7 +39,14 @@ async fn a_namespace_and_a_service_account_that_do_not_exist_are_waited_for() {
     let s = Scenario::shared().await;
     let (credential, namespace) = (s.credential("quay", "quay.io", "robot", "first").await, s.name("later"));
     let create = [
-        "link", "create", &credential, "--credential", &credential, "--namespace", &namespace, "--service-account",
+        "link",
+        "create",
+        &credential,
+        "--credential",
+        &credential,
+        "--namespace",
+        &namespace,
+        "--service-account",
         "deployer",
     ];
     s.pullpass.cli(&create).await.ok();
@@ -56,14 +63,26 @@ async fn a_namespace_and_a_service_account_that_do_not_exist_are_waited_for() {
 async fn a_credential_that_does_not_exist_is_waited_for() {
     let s = Scenario::shared().await;
     let (name, namespace) = (s.name("quay"), s.namespace("web").await);
-    let create = ["link", "create", &name, "--credential", &name, "--namespace", &namespace, "--service-account", "default"];
+    let create = [
+        "link",
+        "create",
+        &name,
+        "--credential",
+        &name,
+        "--namespace",
+        &namespace,
+        "--service-account",
+        "default",
+    ];
     s.pullpass.cli(&create).await.ok();
     let link = format!("secretLinks/{name}");
-    let status = s.status_becomes(&link, |status| e2e::scenario::has_reason(status, "CREDENTIAL_NOT_FOUND")).await;
+    let status =
+        s.status_becomes(&link, |status| e2e::scenario::has_reason(status, "CREDENTIAL_NOT_FOUND")).await;
     assert_ne!(status.state(), SyncState::Synced);
     assert_eq!(s.cluster.secret(&namespace, &name).await, None);
 
-    let create = ["credential", "create", &name, "--server", "quay.io", "--username", "robot", "--password-stdin"];
+    let create =
+        ["credential", "create", &name, "--server", "quay.io", "--username", "robot", "--password-stdin"];
     s.pullpass.cli_with("first", &create).await.ok();
     s.becomes_synced(&link).await;
     assert!(s.cluster.secret(&namespace, &name).await.is_some());

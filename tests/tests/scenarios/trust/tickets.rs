@@ -130,7 +130,8 @@ async fn an_applier_gets_no_ticket_for_a_link_of_another_cluster() {
     let id = s.name("elsewhere");
     let elsewhere = s.pullpass.state().issue(&format!("/applier/{id}")).unwrap();
     let identity = s.pullpass.state().identity(e2e::pullpass::Service::ClusterApplier).unwrap().to_string();
-    let cluster = Cluster { applier_identity: identity.replace("/dev", &format!("/{id}")), ..Default::default() };
+    let cluster =
+        Cluster { applier_identity: identity.replace("/dev", &format!("/{id}")), ..Default::default() };
     let request = CreateClusterRequest { cluster_id: id, cluster: Some(cluster), ..Default::default() };
     s.pullpass.grant_manager(&s.pullpass.admin()).create_cluster(request).await.expect("a second cluster");
     let status = issue(&s, &elsewhere, &claims.link).await.expect_err("not its link");

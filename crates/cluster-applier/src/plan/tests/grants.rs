@@ -131,5 +131,8 @@ fn a_project_that_does_not_exist_is_waited_for() {
     let mut view = there().with_grant(&grant_to(account_of("b")));
     view.state.facts = None;
     let plan = namespace(&view);
-    assert_eq!((said(&plan), standing(&plan, SHARE)), (vec![], with(Standing::Pending, "NAMESPACE_NOT_FOUND")));
+    assert_eq!(
+        (said(&plan), standing(&plan, SHARE)),
+        (vec![], with(Standing::Pending, "NAMESPACE_NOT_FOUND"))
+    );
 }

@@ -1,11 +1,11 @@
 //! Whatever is there and whatever is wanted: carrying out the plan ends in a state in which there is nothing left to do,
 //! nothing that is not ours has changed, and with nothing wanted nothing of ours is left.
 
-use pullpass_api::grant::v1::{SecretLink, ServiceAccountSelection, Usage};
 use proptest::{collection::vec, prelude::*, sample::select};
+use pullpass_api::grant::v1::{SecretLink, ServiceAccountSelection, Usage};
 
 use super::{super::testing::*, *};
-use crate::cluster::object::{Marks, SecretFacts};
+use crate::cluster::object::{Account, Marks, SecretFacts};
 
 const NAMES: [&str; 3] = ["s", "t", "own"];
 
@@ -38,9 +38,10 @@ fn bring_to_rest(view: &mut View) {
 fn edit(view: &mut View, account: &ServiceAccount, edits: &[Edit]) {
     let account = view.state.accounts.get_mut(account).expect("an account that is there");
     // A list that was emptied by the same patch is there, though empty.
-    let absent = List::ALL.map(|list| links::entries(account, list).is_empty());
+    let absent = List::ALL.map(|list| super::super::links::entries(account, list).is_empty());
     for edit in edits {
-        let absent = absent[edit.list as usize] && links::entries(account, edit.list).is_empty();
+        let absent =
+            absent[edit.list as usize] && super::super::links::entries(account, edit.list).is_empty();
         let list = match edit.list {
             List::Pull => &mut account.pull,
             List::Mount => &mut account.mount,
@@ -60,10 +61,15 @@ fn links() -> impl Strategy<Value = Vec<SecretLink>> {
     vec(one, 0..4).prop_map(|links| {
         let message = |(id, secret, usages, all): (&str, &str, i32, bool)| SecretLink {
             secret_name: secret.into(),
-            usages: [Usage::Pull, Usage::Mount].into_iter().map(i32::from).filter(|u| usages & u != 0).collect(),
-            service_accounts: Some(match all {
-                true => ServiceAccountSelection { all, ..Default::default() },
-                false => ServiceAccountSelection { names: vec!["other".into()], ..Default::default() },
+            usages: [Usage::Pull, Usage::Mount]
+                .into_iter()
+                .map(i32::from)
+                .filter(|u| usages & u != 0)
+                .collect(),
+            service_accounts: Some(if all {
+                ServiceAccountSelection { all, ..Default::default() }
+            } else {
+                ServiceAccountSelection { names: vec!["other".into()], ..Default::default() }
             }),
             ..link_message(id)
         };
@@ -76,7 +82,10 @@ fn secrets() -> impl Strategy<Value = Vec<(String, SecretFacts)>> {
     vec(one, 0..4).prop_map(|secrets| {
         let facts = |(name, link, [labelled, caused, right, immutable]): (&str, &str, [bool; 4])| {
             let marks = Marks { labelled, cause: caused.then(|| link.to_owned()) };
-            (name.to_owned(), SecretFacts { marks, immutable, ..secret_of(link, if right { "{}" } else { "old" }) })
+            (
+                name.to_owned(),
+                SecretFacts { marks, immutable, ..secret_of(link, if right { "{}" } else { "old" }) },
+            )
         };
         secrets.into_iter().map(facts).collect()
     })
@@ -92,7 +101,9 @@ fn own_entries(view: &View, of: &NamespaceState) -> Vec<Vec<String>> {
         let marked = |state: &NamespaceState| {
             state.secrets.get(name).is_some_and(|facts| ownership::managed_for(&facts.marks).is_some())
         };
-        marked(&view.state) || marked(of) || view.links.values().any(|link| link.what.secret_name().as_str() == name)
+        marked(&view.state)
+            || marked(of)
+            || view.links.values().any(|link| link.what.secret_name().as_str() == name)
     };
     let lists = view.state.accounts.values().flat_map(|account| [&account.pull, &account.mount]);
     lists.map(|list| list.iter().filter(|name| !managed(name)).cloned().collect()).collect()
@@ -100,7 +111,12 @@ fn own_entries(view: &View, of: &NamespaceState) -> Vec<Vec<String>> {
 
 fn foreign(view: &View) -> BTreeMap<String, SecretFacts> {
     let is_foreign = |facts: &SecretFacts| !facts.marks.labelled && facts.marks.cause.is_none();
-    view.state.secrets.iter().filter(|(_, facts)| is_foreign(facts)).map(|(n, f)| (n.clone(), f.clone())).collect()
+    view.state
+        .secrets
+        .iter()
+        .filter(|(_, facts)| is_foreign(facts))
+        .map(|(n, f)| (n.clone(), f.clone()))
+        .collect()
 }
 
 proptest! {
@@ -111,7 +127,7 @@ proptest! {
         links in links(), secrets in secrets(), pull in lists(), mount in lists(),
     ) {
         let mut view = view(&pull, &mount);
-        view.state.accounts.insert(account_name("other"), Default::default());
+        view.state.accounts.insert(account_name("other"), Account::default());
         for (name, facts) in secrets { view = view.with_secret(&name, facts); }
         for link in &links { view = view.with_link(link); }
         let before = view.clone();

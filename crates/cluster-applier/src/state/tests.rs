@@ -1,0 +1,150 @@
+use pullpass_api::grant::v1::{ImageGrant, NamespaceSelection, SecretLink, SyncState, image_grant::Subject};
+
+use super::*;
+use crate::{
+    cluster::object::NamespaceFacts,
+    plan::testing::{desired_link, link_message, link_name, rendered},
+};
+
+fn ns(name: &str) -> Namespace {
+    Namespace::new(name).expect("a name")
+}
+
+fn complete(desired: Desired, revision: i64) -> Desired {
+    Desired { revision, cluster: Some("clusters/dev".into()), ..desired }
+}
+
+/// Ready, with these namespaces, and nothing to do.
+fn at_rest(desired: Desired, namespaces: &[&str]) -> State {
+    let mut state = State::default();
+    for name in namespaces {
+        state.index.set_namespace(&ns(name), Some(NamespaceFacts::default()));
+    }
+    state.replace_desired(complete(desired, 5), "");
+    work_off(&mut state);
+    state
+}
+
+/// Takes every job and ends it with what the plan says.
+fn work_off(state: &mut State) -> Vec<Job> {
+    let mut jobs = Vec::new();
+    while let Some(job) = state.take(Instant::now()) {
+        let outcomes = crate::plan::namespace(&state.view(&job.namespace)).outcomes;
+        state.done(&job.namespace, outcomes, End::Settled, Instant::now());
+        jobs.push(job);
+    }
+    jobs
+}
+
+fn marked(state: &mut State) -> Vec<String> {
+    let mut names: Vec<_> = work_off(state).into_iter().map(|job| job.namespace.to_string()).collect();
+    names.sort();
+    names
+}
+
+fn status_of(state: &State) -> (SyncState, i64, i64) {
+    let status = state.board.statuses(&state.desired).remove(0);
+    (status.state(), status.wanted, status.pending)
+}
+
+#[test]
+fn nothing_is_worked_on_before_every_cache_is_filled_and_the_snapshot_complete() {
+    let shared = Shared::new(["secrets", "namespaces"]);
+    shared.with(|state| {
+        state.index.set_namespace(&ns("a"), Some(NamespaceFacts::default()));
+        state.namespace_changed(&ns("a"));
+        state.cache_filled("secrets");
+        state.replace_desired(complete(desired_link("web"), 5), "");
+        assert_eq!(
+            (state.take(Instant::now()), state.is_ready(), state.observed_revision()),
+            (None, false, 0)
+        );
+        assert_eq!(state.empty_caches().iter().collect::<Vec<_>>(), [&"namespaces"]);
+        state.cache_filled("namespaces");
+        assert_eq!((state.is_ready(), state.observed_revision()), (true, 0));
+        assert_eq!(status_of(state), (SyncState::Pending, 1, 1), "wanted from the start");
+        assert_eq!(marked(state), ["a"]);
+        assert_eq!(state.observed_revision(), 5);
+    });
+}
+
+#[test]
+fn a_change_concerns_the_namespaces_that_it_reaches_and_those_that_it_did() {
+    let selection = |names: &[&str]| {
+        let names = names.iter().map(ToString::to_string).collect();
+        SecretLink {
+            namespaces: Some(NamespaceSelection { names, ..Default::default() }),
+            ..link_message("web")
+        }
+    };
+    let mut desired = Desired::default();
+    desired.set_link(&selection(&["a", "b"]));
+    let mut state = at_rest(desired, &["a", "b", "c", "d"]);
+    let name = state.desired.set_link(&selection(&["b", "c", "later"])).expect("a name");
+    state.desired.revision = 6;
+    state.desired_changed(&name, "trace");
+    assert_eq!(state.observed_revision(), 5);
+    let jobs = work_off(&mut state);
+    assert!(jobs.iter().all(|job| job.trace == "trace"));
+    let mut names: Vec<_> = jobs.iter().map(|job| job.namespace.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["a", "b", "c", "later"]);
+    assert_eq!(state.observed_revision(), 6);
+}
+
+#[test]
+fn a_selector_reaches_neither_the_platform_nor_what_is_being_deleted() {
+    let mut state = at_rest(Desired::default(), &["a", "kube-system", "going"]);
+    state.index.set_namespace(&ns("going"), Some(NamespaceFacts { terminating: true, ..Default::default() }));
+    let name = state.desired.set_link(&link_message("web")).expect("a name");
+    state.desired_changed(&name, "");
+    assert_eq!(marked(&mut state), ["a"]);
+}
+
+#[test]
+fn new_material_goes_to_the_namespaces_that_want_it() {
+    let mut state = at_rest(desired_link("web"), &["a", "kube-system"]);
+    let order = state.materials.due(Instant::now()).remove(0);
+    let content = rendered("{}");
+    let answer = Rendered::new(&b"{}".to_vec().into(), content.secret_type, content.versions.clone());
+    state.fetched(&order, Ok(answer), Instant::now());
+    assert_eq!(status_of(&state), (SyncState::Pending, 1, 1));
+    assert_eq!(marked(&mut state), ["a"]);
+    assert!(state.materials.of(&link_name("web")).rendered.is_some());
+}
+
+#[test]
+fn a_role_concerns_the_projects_of_its_grants() {
+    let mut desired = Desired::default();
+    desired.set_grant(&ImageGrant {
+        name: "imageGrants/share".into(),
+        project: "b".into(),
+        subject: Some(Subject::Group("devs".into())),
+        clusters: vec!["clusters/dev".into()],
+        ..Default::default()
+    });
+    let mut state = at_rest(desired, &["a", "b"]);
+    state.set_role(Role::Push, true);
+    assert_eq!(marked(&mut state), [""; 0]);
+    state.set_role(Role::Pull, true);
+    assert_eq!(marked(&mut state), ["b"]);
+    state.set_role(Role::Pull, true);
+    assert_eq!(marked(&mut state), [""; 0], "no news");
+}
+
+#[test]
+fn asked_to_everything_is_looked_at_again() {
+    let mut state = at_rest(desired_link("web"), &["a", "b"]);
+    assert_eq!(state.retry_everything(Instant::now()), 2);
+    assert_eq!(marked(&mut state), ["a", "b"]);
+}
+
+#[test]
+fn what_was_permitted_is_asked_about_again_in_time_and_whenever_the_project_is_looked_at() {
+    let mut state = at_rest(Desired::default(), &["a", "b"]);
+    let grant = pullpass_domain::name::GrantName::from_id("share").expect("a name");
+    state.index.set_permitted(&ns("b"), grant, true);
+    state.ask_again();
+    assert_eq!(state.take(Instant::now()).map(|job| job.namespace), Some(ns("b")));
+    assert!(state.view(&ns("b")).state.permitted.is_empty());
+}
