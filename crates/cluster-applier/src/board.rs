@@ -16,21 +16,33 @@ const REASONS: usize = 10;
 
 /// The outcomes of all namespaces.
 #[derive(Debug, Default)]
-pub(crate) struct Board(BTreeMap<Namespace, Outcomes>);
+pub(crate) struct Board {
+    outcomes: BTreeMap<Namespace, Outcomes>,
+    /// What changed since a namespace was last taken up.
+    awaiting: HashMap<Namespace, BTreeSet<Name>>,
+}
 
 impl Board {
-    /// A namespace has been looked at. Whether anything is different.
-    pub(crate) fn set(&mut self, namespace: &Namespace, outcomes: Outcomes) -> bool {
-        if outcomes.is_empty() {
-            return self.0.remove(namespace).is_some();
+    /// A namespace has been looked at. Whether anything is different. What changed while it was looked at still awaits its
+    /// turn: of that the outcomes may tell how it was before.
+    pub(crate) fn set(&mut self, namespace: &Namespace, mut outcomes: Outcomes) -> bool {
+        for name in self.awaiting.get(namespace).into_iter().flatten() {
+            match self.outcomes.get(namespace).and_then(|outcomes| outcomes.get(name)) {
+                Some(awaiting) => drop(outcomes.insert(name.clone(), awaiting.clone())),
+                None => drop(outcomes.remove(name)),
+            }
         }
-        let before = self.0.insert(namespace.clone(), outcomes);
-        before.as_ref() != self.0.get(namespace)
+        if outcomes.is_empty() {
+            return self.outcomes.remove(namespace).is_some();
+        }
+        let before = self.outcomes.insert(namespace.clone(), outcomes);
+        before.as_ref() != self.outcomes.get(namespace)
     }
 
     /// The namespace waits for its turn to be brought to what a link or grant now wants of it.
     pub(crate) fn awaits_turn(&mut self, namespace: &Namespace, name: &Name, wanted: bool) {
-        let outcomes = self.0.entry(namespace.clone()).or_default();
+        self.awaiting.entry(namespace.clone()).or_default().insert(name.clone());
+        let outcomes = self.outcomes.entry(namespace.clone()).or_default();
         if wanted {
             outcomes.insert(name.clone(), Outcome::new(Standing::Pending));
         } else if let Some(outcome) = outcomes.get_mut(name) {
@@ -38,23 +50,28 @@ impl Board {
         }
     }
 
+    /// The namespace's turn has come: what is planned from now on is planned from all that is known.
+    pub(crate) fn begins_turn(&mut self, namespace: &Namespace) {
+        self.awaiting.remove(namespace);
+    }
+
     /// The namespaces that shall have it, or still do.
     pub(crate) fn namespaces_of(&self, name: &Name) -> BTreeSet<Namespace> {
-        let with = self.0.iter().filter(|(_, outcomes)| outcomes.contains_key(name));
+        let with = self.outcomes.iter().filter(|(_, outcomes)| outcomes.contains_key(name));
         with.map(|(namespace, _)| namespace.clone()).collect()
     }
 
     /// The namespaces that shall have it.
     pub(crate) fn wanting(&self, name: &Name) -> Vec<Namespace> {
         let wants = |outcomes: &Outcomes| outcomes.get(name).is_some_and(|o| o.standing != Standing::Leaving);
-        let wanting = self.0.iter().filter(|(_, outcomes)| wants(outcomes));
+        let wanting = self.outcomes.iter().filter(|(_, outcomes)| wants(outcomes));
         wanting.map(|(namespace, _)| namespace.clone()).collect()
     }
 
     /// One status for every link and grant that applies or still has traces, in order of name.
     pub(crate) fn statuses(&self, desired: &Desired) -> Vec<SyncStatus> {
         let mut sums: BTreeMap<Name, Sum> = desired.names().map(|name| (name, Sum::default())).collect();
-        for (namespace, outcomes) in &self.0 {
+        for (namespace, outcomes) in &self.outcomes {
             for (name, outcome) in outcomes {
                 match sums.get_mut(name) {
                     Some(sum) => sum.add(namespace, outcome),
@@ -195,6 +212,7 @@ mod tests {
         assert_eq!(all_synced.versions[0].version, 3);
         board.awaits_turn(&ns("b"), &web(), true);
         assert_eq!(status(&board, &desired).state(), SyncState::Pending);
+        board.begins_turn(&ns("b"));
         board.set(&ns("b"), outcome(Standing::Failed, None));
         assert_eq!(status(&board, &desired).state(), SyncState::Failed);
         board.set(&ns("b"), outcome(Standing::Leaving, None));
@@ -211,8 +229,23 @@ mod tests {
         board.awaits_turn(&ns("a"), &web(), false);
         board.awaits_turn(&ns("b"), &web(), false);
         assert_eq!(status(&board, &Desired::default()).leaving, 1);
+        board.begins_turn(&ns("a"));
         assert!(board.set(&ns("a"), Outcomes::new()));
         assert_eq!(board.statuses(&Desired::default()), []);
+    }
+
+    #[test]
+    fn what_changes_while_a_namespace_is_worked_on_is_not_answered_by_an_older_plan() {
+        let mut board = Board::default();
+        board.begins_turn(&ns("a"));
+        board.awaits_turn(&ns("a"), &web(), true);
+        board.set(&ns("a"), Outcomes::new());
+        assert_eq!(status(&board, &testing::desired_link("web")).state(), SyncState::Pending, "made anew");
+        board.begins_turn(&ns("a"));
+        board.set(&ns("a"), outcome(Standing::Synced, None));
+        board.awaits_turn(&ns("a"), &web(), false);
+        board.set(&ns("a"), outcome(Standing::Synced, None));
+        assert_eq!(status(&board, &Desired::default()).leaving, 1, "taken back");
     }
 
     #[test]

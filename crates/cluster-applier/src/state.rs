@@ -255,7 +255,7 @@ impl State {
     /// The next namespace to work on. What was asked about its permissions before does not count any more.
     pub(crate) fn take(&mut self, now: Instant) -> Option<Job> {
         let job = self.queue.take(now)?;
-        self.index.forget_permitted(&job.namespace);
+        self.board.begins_turn(&job.namespace);
         Some(job)
     }
 
