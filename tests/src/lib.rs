@@ -27,6 +27,7 @@ pub mod cluster;
 pub mod collector;
 pub mod command;
 pub mod control_plane;
+pub mod dev;
 pub mod image;
 mod ports;
 pub mod process;
@@ -38,6 +39,7 @@ mod work_folder;
 
 pub use cluster::Cluster;
 pub use control_plane::ControlPlane;
+pub use dev::PullpassDev;
 pub use pullpass::Pullpass;
 pub use registry::Registry;
 pub use scenario::{Scenario, World};

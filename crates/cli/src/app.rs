@@ -36,6 +36,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             let telemetry = ClientTelemetry::default();
             traced("pullpass dev", &telemetry, async || dev::run(arguments).await)
         }
+        Command::DevService(arguments) => Err(dev::become_service(&arguments)),
         command => {
             let config = ClientConfig::load(global.config.as_deref())?;
             let telemetry = config.telemetry.clone();
@@ -55,7 +56,7 @@ async fn dispatch(command: Command, config: ClientConfig, global: &Global) -> an
         Command::Status(arguments) => arguments.run(&session).await,
         Command::Plan(arguments) => arguments.run(&session).await,
         Command::Audit(command) => command.run(&session).await,
-        Command::Dev(_) | Command::Pki(_) | Command::Completion { .. } => Ok(()),
+        Command::Dev(_) | Command::DevService(_) | Command::Pki(_) | Command::Completion { .. } => Ok(()),
     }
 }
 

@@ -44,6 +44,9 @@ pub(crate) enum Command {
     /// Runs all three services here, in the foreground, for development
     #[command(after_help = dev::EXAMPLES)]
     Dev(dev::Arguments),
+    /// Becomes a service of `pullpass dev`
+    #[command(hide = true)]
+    DevService(dev::ServiceArguments),
     /// Registry credentials: material goes in and never comes out
     #[command(subcommand, after_help = credential::EXAMPLES)]
     Credential(credential::Command),
@@ -92,7 +95,7 @@ impl Command {
     /// What a trace calls it.
     pub(crate) fn title(&self) -> &'static str {
         match self {
-            Self::Dev(_) => "pullpass dev",
+            Self::Dev(_) | Self::DevService(_) => "pullpass dev",
             Self::Credential(command) => command.title(),
             Self::Link(command) => command.title(),
             Self::Grant(command) => command.title(),

@@ -19,6 +19,7 @@ pub use ports::Ports;
 pub use service::Service;
 pub use state::{Options, StateDir, TRUST_DOMAIN};
 
+pub(crate) use child::{ServiceArguments, become_service};
 pub(crate) use command::{Arguments, EXAMPLES, run};
 
 #[cfg(test)]

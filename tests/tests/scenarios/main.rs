@@ -11,6 +11,7 @@
 mod canaries;
 mod cli;
 mod deploy;
+mod dev;
 mod door;
 mod drift;
 mod harness;

@@ -3,13 +3,15 @@
 use std::{
     fs::{self, OpenOptions},
     net::TcpListener,
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
-    process::{ExitStatus, Stdio},
+    process::{self, ExitStatus, Stdio},
     time::Duration,
 };
 
 use anyhow::Context as _;
-use rustix::process::{Pid, Signal, kill_process};
+use clap::Args;
+use rustix::process::{Pid, Signal, getppid, kill_process};
 use tokio::process::{Child, Command};
 
 use super::{Service, StateDir};
@@ -39,8 +41,9 @@ impl Running {
         let log_begin = log.metadata().map_or(0, |file| usize::try_from(file.len()).unwrap_or_default());
         let output = || OpenOptions::new().create(true).append(true).open(&log);
         let output = || output().with_context(|| format!("failed to write {}", log.display()));
-        let child = Command::new(&program)
-            .arg("--config")
+        let child = Command::new(std::env::current_exe().context("failed to find this program")?)
+            .args(["dev-service", "--parent", &process::id().to_string()])
+            .arg(&program)
             .arg(state.config_file(service))
             .stdin(Stdio::null())
             .stdout(output()?)
@@ -85,6 +88,34 @@ impl Running {
             }
         }
     }
+}
+
+/// What `pullpass dev` asks of a copy of itself.
+#[derive(Debug, Args)]
+pub(crate) struct ServiceArguments {
+    /// Process id of the `pullpass dev`
+    #[arg(long)]
+    parent: i32,
+    /// The service's program
+    program: PathBuf,
+    /// The service's configuration
+    config: PathBuf,
+}
+
+/// Turns this process into a service that the kernel stops when `pullpass dev` ends, also if that was killed and can stop
+/// nothing itself; elsewhere than on Linux nobody does. (`pullpass dev` starts its services from its main thread: the
+/// kernel minds the thread, prctl(2).)
+/// Returns only why it could not.
+pub(crate) fn become_service(arguments: &ServiceArguments) -> anyhow::Error {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::set_parent_process_death_signal(Some(Signal::TERM)) {
+        return anyhow::Error::new(error).context("failed to bind a service to pullpass dev");
+    }
+    if getppid() != Pid::from_raw(arguments.parent) {
+        return anyhow::anyhow!("pullpass dev has ended already");
+    }
+    let error = process::Command::new(&arguments.program).arg("--config").arg(&arguments.config).exec();
+    anyhow::Error::new(error).context(format!("failed to start {}", arguments.program.display()))
 }
 
 /// Fails if somebody listens where the service is going to.

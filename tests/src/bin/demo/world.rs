@@ -1,16 +1,9 @@
 //! The real parts: a control plane, two registries, and Pullpass as `pullpass dev` runs it.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::{Command, ExitStatus},
-    time::{Duration, Instant},
-};
+use std::path::{Path, PathBuf};
 
-use anyhow::anyhow;
 use e2e::{
-    Cluster, ControlPlane, Registry, WorkFolder, applier_access, binaries, cluster::IMAGE_ROLES,
-    process::Process, wait::within,
+    Cluster, ControlPlane, PullpassDev, Registry, WorkFolder, applier_access, binaries, cluster::IMAGE_ROLES,
 };
 use k8s_openapi::api::{core::v1::ServiceAccount, rbac::v1::RoleBinding};
 use serde_json::json;
@@ -25,16 +18,11 @@ pub(crate) const PASSWORD: &str = "demo-first-password";
 pub(crate) const NEW_PASSWORD: &str = "demo-second-password";
 
 const CLUSTER: &str = "demo";
-const READY: &str = "ready: ";
-const PATIENCE: Duration = Duration::from_mins(2);
-/// What `pullpass dev` takes to stop its services; then it is killed.
-const STOP: Duration = Duration::from_secs(20);
-const POLL: Duration = Duration::from_millis(20);
 
 /// All of it. It ends, in this order, when dropped.
 #[derive(Debug)]
 pub(crate) struct World {
-    dev: Dev,
+    dev: PullpassDev,
     pub(crate) registry: Registry,
     pub(crate) delegated: Registry,
     plane: ControlPlane,
@@ -55,7 +43,7 @@ impl World {
         let delegated =
             screen.step("docker-registry that delegates authentication, with one", delegated).await?;
         let kubeconfig = screen.step("what OpenShift would have: roles, projects", furnish(&plane)).await?;
-        let dev = Dev::start(folder.path(), &kubeconfig);
+        let dev = PullpassDev::start(folder.path(), CLUSTER, &kubeconfig);
         let dev = screen.step("pullpass dev: the three services, over mTLS", dev).await?;
         screen.note(&format!("OpenShift's ClusterRoles were made first: {}", IMAGE_ROLES.join(", ")));
         screen.note("as there, every project has system:image-pullers for its own service accounts");
@@ -78,7 +66,7 @@ impl World {
 
     fn settings(&self) -> [(&'static str, PathBuf); 2] {
         let kubeconfig = self.plane.admin_kubeconfig().to_owned();
-        [("PULLPASS_CONFIG", self.dev.state.join("client.toml")), ("KUBECONFIG", kubeconfig)]
+        [("PULLPASS_CONFIG", self.dev.client_file()), ("KUBECONFIG", kubeconfig)]
     }
 
     /// For `--keep`.
@@ -100,7 +88,7 @@ impl World {
 
     /// Ends it. What it wrote stays for a look only if something went wrong.
     pub(crate) async fn stop(mut self, screen: &Screen, all_is_well: bool) -> bool {
-        let stopped = self.dev.stop();
+        let stopped = self.dev.stop().await;
         let cleanly = stopped.is_some_and(|status| status.success());
         let folder = self.folder.path().to_owned();
         drop(self);
@@ -145,64 +133,4 @@ async fn own_pullers(cluster: &Cluster, project: &str) {
         "subjects": [{"apiGroup": group, "kind": "Group", "name": members}],
     });
     cluster.create::<RoleBinding>(project, binding).await;
-}
-
-/// A running `pullpass dev`.
-#[derive(Debug)]
-struct Dev {
-    process: Process,
-    state: PathBuf,
-}
-
-impl Dev {
-    async fn start(folder: &Path, kubeconfig: &Path) -> anyhow::Result<Self> {
-        let state = folder.join("pullpass");
-        // Its services outlive it if it is killed, so it is asked to stop, also if we are gone without a word.
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "TERM", "--"]).arg(binaries::own("pullpass")?);
-        command.args(["dev", "--cluster", CLUSTER, "--state-dir"]).arg(&state);
-        command.arg("--kubeconfig").arg(kubeconfig);
-        let process = Process::start("pullpass dev", &command, &folder.join("pullpass-dev.log"))?;
-        let mut dev = Self { process, state };
-        let ready = within(PATIENCE, async || dev.is_ready()).await;
-        match ready {
-            Ok(Ok(())) => Ok(dev),
-            Ok(Err(error)) => Err(error),
-            Err(last) => Err(anyhow!("pullpass dev did not become ready: {last}")),
-        }
-    }
-
-    /// The outer error may pass, the inner one does not.
-    fn is_ready(&mut self) -> Result<anyhow::Result<()>, String> {
-        if let Some(status) = self.process.ended() {
-            return Ok(Err(anyhow!("pullpass dev ended with {status}:\n{}", self.process.tail(20))));
-        }
-        let log = fs::read_to_string(self.process.log()).map_err(|e| e.to_string())?;
-        let ready = log.lines().any(|line| line.starts_with(READY));
-        if ready { Ok(Ok(())) } else { Err(self.process.tail(5)) }
-    }
-
-    /// SIGTERM, and how it ended, if it did.
-    fn stop(&mut self) -> Option<ExitStatus> {
-        let ended = self.process.ended();
-        if ended.is_some() {
-            return ended;
-        }
-        let id = self.process.id().to_string();
-        let asked = Command::new("sh").args(["-c", "kill -s TERM -- \"$0\"", &id]).status();
-        let began = Instant::now();
-        while asked.is_ok() && began.elapsed() < STOP {
-            if let Some(status) = self.process.ended() {
-                return Some(status);
-            }
-            std::thread::sleep(POLL);
-        }
-        None
-    }
-}
-
-impl Drop for Dev {
-    fn drop(&mut self) {
-        self.stop();
-    }
 }
