@@ -10,12 +10,11 @@ use opentelemetry::{
 };
 use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
-use tracing::{Span, Subscriber};
+use tracing::{Metadata, Span, Subscriber};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::{
     EnvFilter, Layer,
-    filter::LevelFilter,
-    filter::ParseError,
+    filter::{FilterExt, LevelFilter, ParseError, filter_fn},
     fmt,
     layer::SubscriberExt,
     registry::LookupSpan,
@@ -26,6 +25,10 @@ use crate::config::{LogFormat, TelemetryConfig};
 
 /// The header, and the name in the W3C specification, of the trace context.
 pub(crate) const TRACEPARENT: &str = "traceparent";
+
+/// Libraries that log what they read and cannot make sense of: with their words a secret could get out. What matters of it
+/// is told by whoever calls them.
+const QUOTING: [&str; 2] = ["kube_client", "kube_runtime"];
 
 /// How long the last traces may take to be sent.
 const FLUSH: Duration = Duration::from_secs(2);
@@ -124,7 +127,11 @@ where
         .with_location(false)
         .with_threads(false)
         .with_tracked_inactivity(false)
-        .with_filter(LevelFilter::INFO)
+        .with_filter(LevelFilter::INFO.and(filter_fn(does_not_quote)))
+}
+
+fn does_not_quote(metadata: &Metadata<'_>) -> bool {
+    !QUOTING.iter().any(|library| metadata.target().starts_with(library))
 }
 
 fn log_layer<S>(config: &TelemetryConfig) -> Result<Box<dyn Layer<S> + Send + Sync>, Error>
@@ -132,7 +139,8 @@ where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
     let filter = EnvFilter::try_new(&config.log)
-        .map_err(|source| Error::Directive { directive: config.log.clone(), source })?;
+        .map_err(|source| Error::Directive { directive: config.log.clone(), source })?
+        .and(filter_fn(does_not_quote));
     let layer = fmt::layer().with_writer(io::stderr);
     Ok(match config.log_format {
         LogFormat::Text => layer.with_ansi(false).with_filter(filter).boxed(),
