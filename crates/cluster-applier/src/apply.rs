@@ -1,10 +1,11 @@
-//! Carries out a plan: everything at once, save that a Secret goes only after no service account names it any more.
+//! Carries out a plan: everything at once, save that service accounts name a Secret only while it is there. Entries are
+//! appended after it was created and removed before it goes: whenever we are cut off, the Secret tells whose they are.
 //! Whatever the API server answers is noted in the index, so that the next plan is made from it and not from the watch,
 //! which comes later.
 
 mod body;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use futures::future::join_all;
 use http::StatusCode;
@@ -14,20 +15,17 @@ use k8s_openapi::api::{
     rbac::v1::RoleBinding,
 };
 use kube::Resource;
-use pullpass_domain::{
-    grant::Role,
-    name::{GrantName, Namespace, ServiceAccount},
-};
+use pullpass_domain::name::{Namespace, ServiceAccount};
 use serde::de::DeserializeOwned;
 
 use crate::{
     cluster::{
         client::{Cluster, Error, Target},
         index::Kept,
-        object::{Account, BindingFacts, Identity, SecretFacts, SlimSecret, SubjectFacts},
+        object::{Account, BindingFacts, Identity, SecretFacts, SlimSecret},
     },
     desired::Name,
-    plan::{Action, Change, Edit, Step, View, ownership},
+    plan::{Action, Change, Edit, Question, Step, View},
     state::Shared,
 };
 
@@ -80,45 +78,37 @@ impl Stored for Account {
 
 impl Applier {
     /// Carries out the actions, and gives the setbacks.
-    pub(crate) async fn apply(&self, view: &View, actions: Vec<Action>) -> Vec<Setback> {
-        self.claim(view, &actions);
-        let (last, first): (Vec<_>, Vec<_>) =
+    pub(crate) async fn apply(&self, namespace: &Namespace, actions: Vec<Action>) -> Vec<Setback> {
+        let (deletions, others): (Vec<_>, Vec<_>) =
             actions.into_iter().partition(|action| matches!(action.change, Change::DeleteSecret { .. }));
-        let results = join_all(first.iter().map(|action| self.carry_out(&view.name, action))).await;
-        let is_edit = |action: &Action| matches!(action.change, Change::EditAccount { .. });
-        let edited = first.iter().zip(&results).all(|(action, result)| !is_edit(action) || result.is_ok());
-        let mut setbacks: Vec<_> = results.into_iter().filter_map(Result::err).collect();
-        if edited {
-            let results = join_all(last.iter().map(|action| self.carry_out(&view.name, action))).await;
-            setbacks.extend(results.into_iter().filter_map(Result::err));
+        let (edits, writes): (Vec<_>, Vec<_>) =
+            others.into_iter().partition(|action| matches!(action.change, Change::EditAccount { .. }));
+        let mut setbacks = Vec::new();
+        let failed = self.carry_out_all(namespace, &writes, &mut setbacks).await;
+        let absent: BTreeSet<_> = failed.into_iter().filter_map(to_be_created).collect();
+        let edits: Vec<_> = edits.into_iter().filter_map(|action| without(action, &absent)).collect();
+        if self.carry_out_all(namespace, &edits, &mut setbacks).await.is_empty() {
+            self.carry_out_all(namespace, &deletions, &mut setbacks).await;
         }
-        self.shared.with(|state| state.index.settle_claims(&view.name));
         setbacks
     }
 
-    /// Entries go out together with their Secret. Until it is there, only this note says that they are ours.
-    fn claim(&self, view: &View, actions: &[Action]) {
-        let told = |secret: &str| {
-            let facts = view.state.secrets.get(secret);
-            facts.is_some_and(|facts| ownership::managed_for(&facts.marks).is_some())
-        };
-        self.shared.with(|state| {
-            for action in actions {
-                let Change::EditAccount { account, edits, .. } = &action.change else { continue };
-                let appended = edits
-                    .iter()
-                    .filter(|edit| matches!(edit.step, Step::Append { .. }) && !told(&edit.secret));
-                for edit in appended {
-                    if let Name::Link(link) = &edit.cause {
-                        state.index.claim(
-                            &view.name,
-                            (account.clone(), edit.list, edit.secret.clone()),
-                            link.clone(),
-                        );
-                    }
-                }
+    /// Carries out these at once, adds to the setbacks, and gives those that failed.
+    async fn carry_out_all<'a>(
+        &self,
+        namespace: &Namespace,
+        actions: &'a [Action],
+        setbacks: &mut Vec<Setback>,
+    ) -> Vec<&'a Action> {
+        let results = join_all(actions.iter().map(|action| self.carry_out(namespace, action))).await;
+        let mut failed = Vec::new();
+        for (action, result) in actions.iter().zip(results) {
+            if let Err(setback) = result {
+                setbacks.push(setback);
+                failed.push(action);
             }
-        });
+        }
+        failed
     }
 
     async fn carry_out(&self, namespace: &Namespace, action: &Action) -> Result<(), Setback> {
@@ -145,7 +135,7 @@ impl Applier {
                 self.recreate::<BindingFacts>(at(name), was, body::binding(at(name), binding)).await
             }
             Change::DeleteBinding { name, was } => self.delete::<BindingFacts>(at(name), was).await,
-            Change::Ask { grant, subject, role } => self.ask(namespace, grant, subject, *role).await,
+            Change::Ask { name, question } => self.ask(at(name), question).await,
         };
         result.map_err(|problem| problem.of(action))
     }
@@ -190,23 +180,16 @@ impl Applier {
         self.create::<S>(at, body).await
     }
 
-    async fn ask(
-        &self,
-        namespace: &Namespace,
-        grant: &GrantName,
-        subject: &SubjectFacts,
-        role: Role,
-    ) -> Result<(), Trouble> {
-        let at = Target { namespace, name: grant.id() };
+    async fn ask(&self, at: Target<'_>, question: &Question) -> Result<(), Trouble> {
         let mut permitted = true;
-        for review in body::reviews(namespace, subject, role) {
+        for review in body::reviews(at.namespace, question) {
             let answer = self.cluster.create::<SubjectAccessReview, body::Reviewed>(&at, review).await;
             permitted &= answer.map_err(Trouble::Error)?.status.allowed;
             if !permitted {
                 break;
             }
         }
-        self.shared.with(|state| state.index.set_permitted(namespace, grant.clone(), permitted));
+        self.shared.with(|state| state.index.set_permitted(at.namespace, question.clone(), permitted));
         Ok(())
     }
 
@@ -301,6 +284,34 @@ impl Trouble {
             Self::Error(error) => Setback::Failed { causes: causes(action), error },
         }
     }
+}
+
+/// The name of the Secret that is not there if this fails.
+fn to_be_created(action: &Action) -> Option<&str> {
+    match &action.change {
+        Change::CreateSecret { name, .. } | Change::RecreateSecret { name, .. } => Some(name),
+        _ => None,
+    }
+}
+
+/// An edit of a service account less the entries for Secrets that are not there; none if nothing is left of it.
+fn without(mut action: Action, absent: &BTreeSet<&str>) -> Option<Action> {
+    let Change::EditAccount { edits, .. } = &mut action.change else { return Some(action) };
+    let mut unbegun = BTreeSet::new();
+    edits.retain_mut(|edit| match &mut edit.step {
+        Step::Append { first } if absent.contains(edit.secret.as_str()) => {
+            if *first {
+                unbegun.insert(edit.list);
+            }
+            false
+        }
+        Step::Append { first } => {
+            *first |= unbegun.remove(&edit.list);
+            true
+        }
+        Step::Remove(_) => true,
+    });
+    (!edits.is_empty()).then_some(action)
 }
 
 fn causes(action: &Action) -> Vec<Name> {

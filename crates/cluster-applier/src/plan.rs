@@ -122,12 +122,18 @@ pub(crate) enum Change {
         name: String,
         was: Identity,
     },
-    /// Ask the API server whether the subject may do already what the grant allows.
+    /// Ask the API server whether the subject may do already what the grant's binding would allow.
     Ask {
-        grant: GrantName,
-        subject: SubjectFacts,
-        role: Role,
+        name: String,
+        question: Question,
     },
+}
+
+/// Whether a subject may do in a project what a role allows.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Question {
+    pub(crate) subject: SubjectFacts,
+    pub(crate) role: Role,
 }
 
 /// What goes into a Secret.
@@ -148,7 +154,7 @@ pub(crate) struct Binding {
 }
 
 /// A place in a list: the service account, the list, the Secret that the entry names.
-pub(crate) type Entry = (ServiceAccount, List, String);
+type Entry = (ServiceAccount, List, String);
 
 /// The two lists of a service account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -85,7 +85,7 @@ async fn reconcile(applier: &Applier, namespace: &Namespace) -> (Outcomes, End) 
             let end = rest(&plan.outcomes);
             return (plan.outcomes, end);
         }
-        let setbacks = applier.apply(&view, plan.actions).await;
+        let setbacks = applier.apply(namespace, plan.actions).await;
         let failures: Vec<_> = setbacks.into_iter().filter_map(Setback::into_failure).collect();
         if !failures.is_empty() {
             return setback(applier, namespace, &[], &failures);

@@ -143,6 +143,11 @@ impl State {
             self.materials.set_link(link, wanted.map(|wanted| &wanted.what), trace);
             self.bells.fetch = true;
         }
+        if let Name::Grant(_) = name {
+            // Whoever declares a grant anew wants to know how it is now.
+            let projects = self.reached(name);
+            self.ask_anew(&projects);
+        }
         if self.begun {
             let before = self.board.namespaces_of(name);
             self.mark_for(name, &before, trace);
@@ -240,19 +245,27 @@ impl State {
         self.queue.retry_all(now);
         self.materials.retry_all(now);
         let known: Vec<_> = self.index.namespaces().map(|(name, _)| name.clone()).collect();
+        self.ask_anew(&known);
         self.namespaces_changed(&known);
         self.bells.fetch = true;
         self.queue.len()
     }
 
-    /// The projects in which something is permitted that may not stay so: to be asked about again.
+    /// Asks again about what is permitted and may not stay so, for no watch tells of it.
     pub(crate) fn ask_again(&mut self) {
         let permitted = self.index.namespaces().filter(|(_, state)| state.permitted.values().any(|yes| *yes));
         let permitted: Vec<_> = permitted.map(|(name, _)| name.clone()).collect();
+        self.ask_anew(&permitted);
         self.namespaces_changed(&permitted);
     }
 
-    /// The next namespace to work on. What was asked about its permissions before does not count any more.
+    fn ask_anew<'a>(&mut self, projects: impl IntoIterator<Item = &'a Namespace>) {
+        for project in projects {
+            self.index.forget_permitted(project);
+        }
+    }
+
+    /// The next namespace to work on.
     pub(crate) fn take(&mut self, now: Instant) -> Option<Job> {
         let job = self.queue.take(now)?;
         self.board.begins_turn(&job.namespace);
@@ -268,6 +281,7 @@ impl State {
     pub(crate) fn done(&mut self, namespace: &Namespace, outcomes: Outcomes, end: End, now: Instant) {
         let revision = self.observed_revision();
         let changed = self.board.set(namespace, outcomes);
+        self.index.forget_departed(namespace);
         self.queue.done(namespace, end, now);
         let news = changed || revision != self.observed_revision();
         self.bells.report |= news;

@@ -18,7 +18,7 @@ use crate::{
         client::Target,
         object::{GRANT, Identity, LINK, MANAGED_BY, PULLPASS, SubjectFacts},
     },
-    plan::{Binding, Content, Edit, Step},
+    plan::{Binding, Content, Edit, Question, Step},
 };
 
 /// Serialized straight from the secret's own memory: no intermediate copy of it is left behind.
@@ -130,10 +130,10 @@ pub(super) struct ReviewStatus {
 
 /// The questions that must all be answered with yes for the subject to be permitted what the role allows already: those
 /// that the registry asks, as the registry would be the one to refuse.
-pub(super) fn reviews(project: &Namespace, who: &SubjectFacts, role: Role) -> impl Iterator<Item = Vec<u8>> {
-    let (user, groups) = identity_of(who);
+pub(super) fn reviews(project: &Namespace, question: &Question) -> impl Iterator<Item = Vec<u8>> {
+    let (user, groups) = identity_of(&question.subject);
     let project = project.clone();
-    needs(role).iter().map(move |(verb, subresource)| {
+    needs(question.role).iter().map(move |(verb, subresource)| {
         let body = json!({
             "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
             "spec": {
@@ -253,12 +253,13 @@ mod tests {
             name: "builder".into(),
             ..Default::default()
         };
-        let asked: Vec<_> = reviews(&project, &account, Role::Build).map(|body| read(&body)).collect();
+        let question = |role| Question { subject: account.clone(), role };
+        let asked: Vec<_> = reviews(&project, &question(Role::Build)).map(|body| read(&body)).collect();
         let verbs: Vec<_> =
             asked.iter().map(|body| body["spec"]["resourceAttributes"]["verb"].clone()).collect();
         assert_eq!(verbs, ["get", "update", "create"]);
         assert_eq!(asked[0]["spec"]["user"], "system:serviceaccount:a:builder");
         assert_eq!(asked[0]["spec"]["groups"][1], "system:serviceaccounts:a");
-        assert_eq!(reviews(&project, &account, Role::Pull).count(), 1);
+        assert_eq!(reviews(&project, &question(Role::Pull)).count(), 1);
     }
 }

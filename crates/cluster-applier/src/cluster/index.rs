@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use pullpass_domain::{
     grant::Role,
-    name::{GrantName, LinkName, Namespace, ServiceAccount},
+    name::{LinkName, Namespace, ServiceAccount},
 };
 
 use super::object::{Account, BindingFacts, Identity, NamespaceFacts, SecretFacts};
-use crate::plan::{Entry, links, ownership};
+use crate::plan::{Question, ownership};
 
 /// One namespace.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -19,15 +19,27 @@ pub(crate) struct NamespaceState {
     pub(crate) accounts: BTreeMap<ServiceAccount, Account>,
     pub(crate) secrets: BTreeMap<String, SecretFacts>,
     pub(crate) bindings: BTreeMap<String, BindingFacts>,
-    /// Entries that we added for a Secret that is not there yet: ours although no Secret tells so.
-    pub(crate) claimed: BTreeMap<Entry, LinkName>,
-    /// What the API server answered: whether the grant's subject may already do what it grants.
-    pub(crate) permitted: BTreeMap<GrantName, bool>,
+    /// Secrets of ours that somebody took away while service accounts name them: these entries are ours still.
+    pub(crate) departed: BTreeMap<String, LinkName>,
+    /// What the API server answered when it was last asked.
+    pub(crate) permitted: BTreeMap<Question, bool>,
 }
 
 impl NamespaceState {
     fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Whether an entry of a service account names this Secret.
+    fn names_secret(&self, secret: &String) -> bool {
+        self.accounts.values().any(|account| account.pull.contains(secret) || account.mount.contains(secret))
+    }
+
+    /// Forgets the departed Secrets that are there again, or that nobody names any more.
+    fn forget_departed(&mut self) {
+        let mut departed = std::mem::take(&mut self.departed);
+        departed.retain(|secret, _| !self.secrets.contains_key(secret) && self.names_secret(secret));
+        self.departed = departed;
     }
 }
 
@@ -40,10 +52,12 @@ pub(crate) trait Kept: Sized + PartialEq {
     fn identity(&self) -> &Identity;
     /// Whether a plan made for the one holds for the other.
     fn equivalent(&self, other: &Self) -> bool;
+    /// It is gone.
+    fn depart(self, _name: &Self::Name, _state: &mut NamespaceState) {}
 }
 
 macro_rules! kept {
-    ($type:ty, $name:ty, $field:ident, $($part:ident),+) => {
+    ($type:ty, $name:ty, $field:ident, [$($part:ident),+] $($depart:item)?) => {
         impl Kept for $type {
             type Name = $name;
             fn of(state: &mut NamespaceState) -> &mut BTreeMap<$name, Self> {
@@ -55,12 +69,20 @@ macro_rules! kept {
             fn equivalent(&self, other: &Self) -> bool {
                 self.identity.uid == other.identity.uid $(&& self.$part == other.$part)+
             }
+            $($depart)?
         }
     };
 }
-kept!(Account, ServiceAccount, accounts, labels, pull, mount);
-kept!(SecretFacts, String, secrets, marks, secret_type, data, immutable, terminating);
-kept!(BindingFacts, String, bindings, marks, role, subjects, terminating);
+kept!(Account, ServiceAccount, accounts, [labels, pull, mount]);
+kept!(BindingFacts, String, bindings, [marks, role, subjects, terminating]);
+kept!(SecretFacts, String, secrets, [marks, secret_type, data, immutable, terminating]
+    fn depart(self, name: &String, state: &mut NamespaceState) {
+        let link = ownership::managed_for(&self.marks).and_then(|id| LinkName::from_id(id).ok());
+        if let Some(link) = link.filter(|_| state.names_secret(name)) {
+            state.departed.insert(name.clone(), link);
+        }
+    }
+);
 
 /// The whole cluster.
 #[derive(Debug, Default)]
@@ -132,9 +154,13 @@ impl Index {
         let meant =
             |known: &Identity| was.is_none_or(|was| known.uid == was.uid && !known.is_newer_than(was));
         let meant = objects.get(name).is_some_and(|object| meant(object.identity()));
-        let removed = meant && objects.remove(name).is_some();
+        let removed = if meant { objects.remove(name) } else { None };
+        let changed = removed.is_some();
+        if let Some(object) = removed {
+            object.depart(name, state);
+        }
         self.tidy(namespace);
-        removed
+        changed
     }
 
     /// We deleted the object ourselves: what the watch still tells of it is old.
@@ -156,12 +182,15 @@ impl Index {
     {
         let mut changed = Vec::new();
         for (namespace, state) in &mut self.namespaces {
-            let objects = K::of(state);
-            let before = objects.len();
-            objects
-                .retain(|name, object| keep(object) || listed.contains(&(namespace.clone(), name.clone())));
-            if objects.len() != before {
+            let stays = |name: &K::Name, object: &K| {
+                keep(object) || listed.contains(&(namespace.clone(), name.clone()))
+            };
+            let gone: Vec<_> = K::of(state).extract_if(.., |name, object| !stays(name, object)).collect();
+            if !gone.is_empty() {
                 changed.push(namespace.clone());
+            }
+            for (name, object) in gone {
+                object.depart(&name, state);
             }
         }
         for namespace in &changed {
@@ -181,13 +210,13 @@ impl Index {
         gone
     }
 
-    /// Remembers what the API server said about a grant.
-    pub(crate) fn set_permitted(&mut self, namespace: &Namespace, grant: GrantName, permitted: bool) {
+    /// Remembers what the API server answered.
+    pub(crate) fn set_permitted(&mut self, namespace: &Namespace, question: Question, permitted: bool) {
         let state = self.namespaces.entry(namespace.clone()).or_default();
-        state.permitted.insert(grant, permitted);
+        state.permitted.insert(question, permitted);
     }
 
-    /// Forgets what the API server said about grants, so that it is asked again.
+    /// Forgets what the API server answered, so that it is asked again.
     pub(crate) fn forget_permitted(&mut self, namespace: &Namespace) {
         if let Some(state) = self.namespaces.get_mut(namespace) {
             state.permitted.clear();
@@ -195,23 +224,12 @@ impl Index {
         self.tidy(namespace);
     }
 
-    /// Before entries are appended for a Secret that is yet to be created: remembers whose they are.
-    pub(crate) fn claim(&mut self, namespace: &Namespace, entry: Entry, link: LinkName) {
-        self.namespaces.entry(namespace.clone()).or_default().claimed.insert(entry, link);
-    }
-
-    /// Forgets the claims that are not needed any more: the Secret tells of them now, or the entry is not there.
-    pub(crate) fn settle_claims(&mut self, namespace: &Namespace) {
+    /// Forgets the departed Secrets of a namespace that do not matter any more.
+    pub(crate) fn forget_departed(&mut self, namespace: &Namespace) {
         if let Some(state) = self.namespaces.get_mut(namespace) {
-            let mut claimed = std::mem::take(&mut state.claimed);
-            claimed.retain(|(account, list, secret), _| {
-                let marks = state.secrets.get(secret).map(|facts| &facts.marks);
-                let told = marks.is_some_and(|marks| ownership::managed_for(marks).is_some());
-                let account = state.accounts.get(account);
-                !told && account.is_some_and(|account| links::entries(account, *list).contains(secret))
-            });
-            state.claimed = claimed;
+            state.forget_departed();
         }
+        self.tidy(namespace);
     }
 
     fn tidy(&mut self, name: &Namespace) {
@@ -224,6 +242,7 @@ impl Index {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::object::Marks;
 
     fn namespace() -> Namespace {
         Namespace::new("a").expect("a namespace")
@@ -288,5 +307,29 @@ mod tests {
         assert_eq!(index.retain::<SecretFacts>(&HashSet::new(), |_| true), []);
         assert_eq!(index.retain::<SecretFacts>(&HashSet::new(), |_| false), [namespace()]);
         assert_eq!(index.namespaces().count(), 0, "nothing is kept of a namespace of which nothing is known");
+    }
+
+    #[test]
+    fn a_secret_of_ours_that_somebody_took_away_is_remembered_while_service_accounts_name_it() {
+        let marks = Marks { labelled: true, cause: Some("web".into()) };
+        let web = SecretFacts { marks, ..secret("u", "10") };
+        let default = ServiceAccount::new("default").expect("a name");
+        let account = |version: &str, pull: &[&str]| Account {
+            identity: identity("a", version),
+            pull: pull.iter().map(ToString::to_string).collect(),
+            ..Default::default()
+        };
+        let mut index = index_with(std::slice::from_ref(&web));
+        index.put(&namespace(), default.clone(), account("1", &["web"]));
+        index.remove::<SecretFacts>(&namespace(), &"web".to_owned(), Some(&identity("u", "11")));
+        index.forget_departed(&namespace());
+        let departed = |index: &Index| index.namespace(&namespace()).map_or(0, |state| state.departed.len());
+        assert_eq!(departed(&index), 1);
+        index.put(&namespace(), default, account("2", &[]));
+        index.forget_departed(&namespace());
+        assert_eq!(departed(&index), 0, "nobody names it any more");
+        let mut unnamed = index_with(&[web]);
+        unnamed.retain::<SecretFacts>(&HashSet::new(), |_| false);
+        assert_eq!(departed(&unnamed), 0, "nobody named it");
     }
 }

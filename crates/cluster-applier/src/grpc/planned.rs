@@ -69,10 +69,10 @@ fn planned(namespace: &str, action: &Action) -> Vec<PlannedChange> {
             ("RoleBinding", name, WireAction::Update, what)
         }
         Change::DeleteBinding { name, .. } => ("RoleBinding", name, WireAction::Delete, "delete".to_owned()),
-        Change::Ask { grant, role, .. } => {
-            let name = crate::plan::grants::binding_name(grant);
-            let what = format!("bind {}, unless the cluster permits it already", role.cluster_role());
-            return vec![change("RoleBinding", &name, WireAction::Create, what)];
+        Change::Ask { name, question } => {
+            let role = question.role.cluster_role();
+            let what = format!("bind {role}, unless the cluster permits it already");
+            ("RoleBinding", name, WireAction::Create, what)
         }
     };
     vec![change(kind, object, done, what)]

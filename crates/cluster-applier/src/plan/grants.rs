@@ -6,7 +6,7 @@ use pullpass_domain::{
 };
 
 use super::{
-    Action, Binding, Change, Outcome, Plan, Reason, Standing, View,
+    Action, Binding, Change, Outcome, Plan, Question, Reason, Standing, View,
     ownership::{Ownership, managed_for, seen_by},
 };
 use crate::{
@@ -54,12 +54,13 @@ fn binding_change(view: &View, grant: &GrantName, what: &Grant) -> Result<Option
     }
     let binding = Binding { grant: grant.clone(), role: what.role(), subject: subject(what.subject()) };
     if facts.is_none() && what.is_within_one_project() {
-        match view.state.permitted.get(grant) {
+        let question = Question { subject: binding.subject.clone(), role: binding.role };
+        match view.state.permitted.get(&question) {
             Some(true) => return Err(already_permitted(view, &name)),
             Some(false) => {}
             None => {
-                let ask = Change::Ask { grant: grant.clone(), subject: binding.subject, role: what.role() };
-                return Ok(Some((ask, "within one project it may be permitted already".into())));
+                let reason = "within one project it may be permitted already";
+                return Ok(Some((Change::Ask { name, question }, reason.into())));
             }
         }
     }

@@ -273,13 +273,13 @@ fn removals(
 }
 
 /// For whom an entry is there, if it is ours: it names a Secret that we manage here (whoever added it: an entry dangles
-/// until the Secret is there, and follows it from then on), or we added it a moment ago and the Secret is still to come.
+/// until the Secret is there, and follows it from then on), or that we did until somebody took it away.
 fn ours(view: &View, owners: &BTreeMap<&str, &LinkName>, entry: &Entry) -> Option<Name> {
     let secret = entry.2.as_str();
     let managed = view.state.secrets.get(secret).and_then(|facts| managed_for(&facts.marks));
     let link = match managed {
         Some(id) => owners.get(secret).map(|name| (*name).clone()).or_else(|| LinkName::from_id(id).ok()),
-        None => view.state.claimed.get(entry).cloned(),
+        None => view.state.departed.get(secret).cloned(),
     };
     link.map(Name::Link).filter(|name| !view.unreadable.contains(name))
 }

@@ -29,10 +29,6 @@ pub(crate) fn link_name(id: &str) -> LinkName {
     LinkName::from_id(id).expect("a name")
 }
 
-pub(crate) fn grant_name(id: &str) -> GrantName {
-    GrantName::from_id(id).expect("a name")
-}
-
 pub(crate) fn account_name(name: &str) -> ServiceAccount {
     ServiceAccount::new(name).expect("a name")
 }

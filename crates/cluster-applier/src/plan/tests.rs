@@ -25,7 +25,7 @@ fn say(change: &Change) -> String {
         Change::UpdateBinding { name, .. } => format!("update RoleBinding {name}"),
         Change::RecreateBinding { name, .. } => format!("recreate RoleBinding {name}"),
         Change::DeleteBinding { name, .. } => format!("delete RoleBinding {name}"),
-        Change::Ask { grant, .. } => format!("ask about {grant}"),
+        Change::Ask { name, .. } => format!("ask about RoleBinding {name}"),
     }
 }
 

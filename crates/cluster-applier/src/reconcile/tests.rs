@@ -16,7 +16,7 @@ use crate::{
     },
     desired::Desired,
     material::Rendered,
-    plan::testing::{account_name, desired_link, identity, link_name, secret_of},
+    plan::testing::{account_name, desired_link, identity, link_message, secret_of},
     state::Shared,
 };
 
@@ -149,7 +149,7 @@ async fn a_refusal_of_what_has_not_changed_is_no_conflict() {
 }
 
 #[tokio::test]
-async fn what_is_not_ours_is_found_out_reported_and_our_entry_taken_back() {
+async fn what_is_not_ours_is_found_out_reported_and_nobody_is_linked_to_it() {
     let foreign = json!({"metadata": {"uid": "f", "resourceVersion": "5"}, "type": "Opaque", "data": {}});
     let script = script(vec![
         ("POST secrets", 409, status("AlreadyExists"), None),
@@ -158,11 +158,7 @@ async fn what_is_not_ours_is_found_out_reported_and_our_entry_taken_back() {
     let applier = applier(desired_link("web"), &[], &script);
     let (outcomes, end) = reconcile(&applier, &namespace()).await;
     assert_eq!((codes(&outcomes), end), (vec!["NOT_OURS".to_owned()], End::Retry { not_before: None }));
-    let pull = applier
-        .shared
-        .with(|state| state.view(&namespace()).state.accounts[&account_name("default")].pull.clone());
-    assert_eq!(pull, [""; 0]);
-    assert_eq!(asked(&script).last().map(String::as_str), Some("PATCH serviceaccounts"));
+    assert_eq!(asked(&script), ["POST secrets", "GET secrets"]);
 }
 
 #[tokio::test]
@@ -214,15 +210,13 @@ async fn the_api_server_says_when_to_come_again() {
 }
 
 #[tokio::test]
-async fn a_link_removed_while_its_secret_was_refused_leaves_no_entry_behind() {
+async fn nobody_is_linked_to_a_secret_that_was_refused_and_the_others_go_on() {
+    let mut desired = desired_link("web");
+    desired.set_link(&link_message("api"));
     let script = script(vec![("POST secrets", 403, status("Forbidden"), None)]);
-    let applier = applier(desired_link("web"), &[], &script);
-    reconcile(&applier, &namespace()).await;
-    applier.shared.with(|state| {
-        let name = crate::desired::Name::Link(link_name("web"));
-        state.desired.remove_named("secretLinks/web");
-        state.desired_changed(&name, "");
-    });
-    assert_eq!(reconcile(&applier, &namespace()).await.1, End::Settled);
-    assert_eq!(asked(&script), ["POST secrets", "PATCH serviceaccounts", "PATCH serviceaccounts"]);
+    let applier = applier(desired, &[], &script);
+    let (outcomes, _) = reconcile(&applier, &namespace()).await;
+    let standings: Vec<_> = outcomes.values().map(|outcome| outcome.standing).collect();
+    assert_eq!(standings, [Standing::Failed, Standing::Synced], "api was refused, web was not");
+    assert_eq!(asked(&script), ["POST secrets", "POST secrets", "PATCH serviceaccounts"]);
 }

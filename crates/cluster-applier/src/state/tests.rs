@@ -2,8 +2,11 @@ use pullpass_api::grant::v1::{ImageGrant, NamespaceSelection, SecretLink, SyncSt
 
 use super::*;
 use crate::{
-    cluster::object::NamespaceFacts,
-    plan::testing::{desired_link, link_message, link_name, rendered},
+    cluster::object::{NamespaceFacts, SubjectFacts},
+    plan::{
+        Question,
+        testing::{desired_link, link_message, link_name, rendered},
+    },
 };
 
 fn ns(name: &str) -> Namespace {
@@ -140,11 +143,27 @@ fn asked_to_everything_is_looked_at_again() {
 }
 
 #[test]
-fn what_was_permitted_is_asked_about_again_in_time_and_whenever_the_project_is_looked_at() {
-    let mut state = at_rest(Desired::default(), &["a", "b"]);
-    let grant = pullpass_domain::name::GrantName::from_id("share").expect("a name");
-    state.index.set_permitted(&ns("b"), grant, true);
+fn what_was_permitted_is_asked_about_again_in_time_and_when_the_grant_changes() {
+    let mut desired = Desired::default();
+    let share = ImageGrant {
+        name: "imageGrants/share".into(),
+        project: "b".into(),
+        subject: Some(Subject::Group("devs".into())),
+        clusters: vec!["clusters/dev".into()],
+        ..Default::default()
+    };
+    let share = desired.set_grant(&share).expect("a name");
+    let mut state = at_rest(desired, &["a", "b"]);
+    let permitted = |state: &State| state.view(&ns("b")).state.permitted.len();
+    let question = Question { subject: SubjectFacts::default(), role: Role::Pull };
+    state.index.set_permitted(&ns("b"), question.clone(), true);
+    state.namespace_changed(&ns("b"));
+    assert_eq!(marked(&mut state), ["b"]);
+    assert_eq!(permitted(&state), 1, "what happens in the project is no reason to ask");
     state.ask_again();
-    assert_eq!(state.take(Instant::now()).map(|job| job.namespace), Some(ns("b")));
-    assert!(state.view(&ns("b")).state.permitted.is_empty());
+    assert_eq!(marked(&mut state), ["b"]);
+    assert_eq!(permitted(&state), 0);
+    state.index.set_permitted(&ns("b"), question, true);
+    state.desired_changed(&share, "");
+    assert_eq!(permitted(&state), 0);
 }

@@ -131,19 +131,10 @@ fn what_lost_one_mark_is_left_alone_unless_its_link_wants_it() {
 }
 
 #[test]
-fn entries_that_were_added_for_a_secret_that_never_came_are_taken_back() {
-    let entry = (account_name("default"), List::Pull, "web".to_owned());
+fn entries_for_a_secret_that_somebody_took_away_are_taken_back() {
     let mut without_link = view(&["own", "web"], &[]);
-    without_link.state.claimed.insert(entry.clone(), link_name("web"));
+    without_link.state.departed.insert("web".to_owned(), link_name("web"));
     assert_eq!(said(&namespace(&without_link)), ["edit default: remove web from imagePullSecrets at 1"]);
-    let foreign = SecretFacts { marks: marks(false, None), ..secret_of("web", "theirs") };
-    let mut blocked = view(&["web"], &["web"]).with_link(&web()).with_secret("web", foreign);
-    blocked.state.claimed.insert(entry, link_name("web"));
-    assert_eq!(
-        said(&namespace(&blocked)),
-        ["edit default: remove web from imagePullSecrets at 0"],
-        "the other list is theirs"
-    );
 }
 
 #[test]
