@@ -25,6 +25,11 @@ unit:
 e2e *NAME: setup build
     KUBEBUILDER_ASSETS="$({{ dev }}/kubernetes)" cargo test --locked --workspace --test '*' -- "$@"
 
+# time the applier against a raw write loop: [NAMESPACES] [--rounds R] [--foreign-secrets F]; figures in docs/benchmarks.md
+bench-fanout *ARGS: setup
+    cargo build --locked --workspace --bins --release
+    KUBEBUILDER_ASSETS="$({{ dev }}/kubernetes)" target/release/bench-fanout "$@"
+
 # format check, clippy, buf lint, cargo-deny
 lint: setup
     cargo fmt --all --check

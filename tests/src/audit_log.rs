@@ -1,6 +1,10 @@
 //! The API server's audit log: what it was asked, and by whom.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs::File,
+    io::{Read as _, Seek as _, SeekFrom},
+    path::PathBuf,
+};
 
 use serde_json::Value;
 
@@ -8,7 +12,7 @@ use serde_json::Value;
 #[derive(Debug, Clone)]
 pub struct AuditLog {
     file: PathBuf,
-    from: usize,
+    from: u64,
 }
 
 /// A request that the API server answered or began to answer.
@@ -37,15 +41,15 @@ impl AuditLog {
     /// The part that begins now.
     #[must_use]
     pub fn from_now(&self) -> Self {
-        let from = self.text().rfind('\n').map_or(0, |end| end + 1);
-        Self { file: self.file.clone(), from }
+        let whole_lines = self.text().rfind('\n').map_or(0, |end| end + 1);
+        Self { file: self.file.clone(), from: self.from + u64::try_from(whole_lines).unwrap_or_default() }
     }
 
     /// What `user` asked for, in order; a watch once: when it began or, on Kubernetes 1.20, which logs it only then, when it
     /// ended.
     pub fn requests_of(&self, user: &str) -> Vec<Request> {
         let text = self.text();
-        let lines = text[self.from..].lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         lines
             .filter(|event| event["user"]["username"] == user)
             .filter(|event| event["verb"] != "watch" || event["stage"] == "ResponseStarted")
@@ -58,6 +62,12 @@ impl AuditLog {
     }
 
     fn text(&self) -> String {
-        fs::read_to_string(&self.file).unwrap_or_default()
+        let mut text = String::new();
+        let read = File::open(&self.file).and_then(|mut file| {
+            file.seek(SeekFrom::Start(self.from))?;
+            file.read_to_string(&mut text)
+        });
+        // Before the first request there is no log.
+        read.map(|_| text).unwrap_or_default()
     }
 }

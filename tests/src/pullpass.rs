@@ -74,6 +74,11 @@ impl Pullpass {
         self.wait_until_healthy(service).await.expect("the service becomes healthy");
     }
 
+    /// The process id of a service.
+    pub fn process_id(&self, service: Service) -> u32 {
+        self.processes().get(&service).expect("the service runs").id()
+    }
+
     /// SIGKILL.
     pub fn kill9(&self, service: Service) {
         self.processes().remove(&service).expect("the service runs").kill9();
