@@ -55,6 +55,7 @@ async fn dispatch(command: Command, config: ClientConfig, global: &Global) -> an
         Command::Cluster(command) => command.run(&session).await,
         Command::Status(arguments) => arguments.run(&session).await,
         Command::Plan(arguments) => arguments.run(&session).await,
+        Command::Sync(arguments) => arguments.run(&session).await,
         Command::Audit(command) => command.run(&session).await,
         Command::Dev(_) | Command::DevService(_) | Command::Pki(_) | Command::Completion { .. } => Ok(()),
     }

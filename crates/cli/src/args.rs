@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::{audit, cluster, credential, dev, grant, link, output::Format, pki, plan, status};
+use crate::{audit, cluster, credential, dev, grant, link, output::Format, pki, plan, status, sync};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -65,6 +65,9 @@ pub(crate) enum Command {
     /// What would change in the clusters now, and why; changes nothing
     #[command(after_help = plan::EXAMPLES)]
     Plan(plan::Arguments),
+    /// Looks at every namespace again now; with --confirm-deletions also carries out the deletions that are held
+    #[command(after_help = sync::EXAMPLES)]
+    Sync(sync::Arguments),
     /// Who did what
     #[command(subcommand, after_help = audit::EXAMPLES)]
     Audit(audit::Command),
@@ -102,6 +105,7 @@ impl Command {
             Self::Cluster(command) => command.title(),
             Self::Status(_) => "pullpass status",
             Self::Plan(_) => "pullpass plan",
+            Self::Sync(_) => "pullpass sync",
             Self::Audit(_) => "pullpass audit list",
             Self::Pki(_) => "pullpass pki",
             Self::Completion { .. } => "pullpass completion",

@@ -16,6 +16,15 @@ pub(crate) fn value(name: &str, message: &impl prost::Message) -> anyhow::Result
     Ok(message.serialize_with_options(serde_json::value::Serializer, &options)?)
 }
 
+/// The same of what one cluster answered, with the bare name of the cluster added.
+pub(crate) fn value_of(cluster: &str, name: &str, message: &impl prost::Message) -> anyhow::Result<Value> {
+    let mut value = value(name, message)?;
+    if let Value::Object(fields) = &mut value {
+        fields.insert("cluster".to_owned(), Value::String(cluster.to_owned()));
+    }
+    Ok(value)
+}
+
 fn pool() -> anyhow::Result<&'static DescriptorPool> {
     static POOL: OnceLock<Result<DescriptorPool, String>> = OnceLock::new();
     POOL.get_or_init(|| DescriptorPool::decode(pullpass_api::FILE_DESCRIPTOR_SET).map_err(|e| e.to_string()))

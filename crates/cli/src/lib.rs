@@ -1,7 +1,7 @@
 //! The `pullpass` command: declares and watches image pull secrets and grants over gRPC.
 //!
 //! ```text
-//!  main ─► args::Cli ─► app::run ─► credential, link, grant, cluster, status, plan, audit ─► client::Session ─► services
+//!  main ─► args::Cli ─► app::run ─► credential, link, grant, cluster, status, plan, sync, audit ─► client::Session ─► services
 //!                                 ├► pki, completion         nothing but files            output ─► stdout
 //!                                 └► dev                      the services themselves      failure ─► stderr, exit code
 //! ```
@@ -27,6 +27,7 @@ pub mod pki;
 mod plan;
 mod progress;
 mod status;
+mod sync;
 mod values;
 mod wait;
 

@@ -99,8 +99,10 @@ async fn ask(
 /// In JSON an array of changes, each with the bare name of its cluster added.
 fn render(format: Format, plan: &[(String, PlannedChange)]) -> anyhow::Result<String> {
     if format != Format::Table {
-        let values: anyhow::Result<Vec<_>> =
-            plan.iter().map(|(cluster, change)| value(cluster, change)).collect();
+        let values: anyhow::Result<Vec<_>> = plan
+            .iter()
+            .map(|(cluster, change)| json::value_of(cluster, "pullpass.applier.v1.PlannedChange", change))
+            .collect();
         return output::structured(format, &Value::Array(values?));
     }
     if plan.is_empty() {
@@ -108,14 +110,6 @@ fn render(format: Format, plan: &[(String, PlannedChange)]) -> anyhow::Result<St
     }
     let headers = ["CLUSTER", "NAMESPACE", "ACTION", "OBJECT", "CHANGE", "CAUSE", "REASON"];
     Ok(output::table(&headers, plan.iter().map(|(cluster, change)| row(cluster, change))))
-}
-
-fn value(cluster: &str, change: &PlannedChange) -> anyhow::Result<Value> {
-    let mut value = json::value("pullpass.applier.v1.PlannedChange", change)?;
-    if let Value::Object(fields) = &mut value {
-        fields.insert("cluster".to_owned(), Value::String(cluster.to_owned()));
-    }
-    Ok(value)
 }
 
 fn row(cluster: &str, change: &PlannedChange) -> Vec<String> {

@@ -7,6 +7,7 @@ use pullpass_domain::name::Namespace;
 
 use crate::{
     desired::{Desired, Name},
+    guard::Hold,
     material::Versions,
     plan::{Outcome, Outcomes, Reason, Standing},
 };
@@ -69,7 +70,7 @@ impl Board {
     }
 
     /// One status for every link and grant that applies or still has traces, in order of name.
-    pub(crate) fn statuses(&self, desired: &Desired) -> Vec<SyncStatus> {
+    pub(crate) fn statuses(&self, desired: &Desired, hold: Option<&Hold>) -> Vec<SyncStatus> {
         let mut sums: BTreeMap<Name, Sum> = desired.names().map(|name| (name, Sum::default())).collect();
         for (namespace, outcomes) in &self.outcomes {
             for (name, outcome) in outcomes {
@@ -80,7 +81,7 @@ impl Board {
             }
         }
         let mut statuses: Vec<_> =
-            sums.into_iter().map(|(name, sum)| sum.into_status(&name, desired)).collect();
+            sums.into_iter().map(|(name, sum)| sum.into_status(&name, desired, hold)).collect();
         statuses.sort_by(|a, b| a.name.cmp(&b.name));
         statuses
     }
@@ -91,6 +92,8 @@ struct Sum {
     counts: HashMap<Standing, i64>,
     reasons: Vec<(Standing, SyncReason)>,
     versions: Vec<Versions>,
+    /// Whether deletions of it are held.
+    held: bool,
 }
 
 impl Sum {
@@ -100,6 +103,10 @@ impl Sum {
             self.versions.push(outcome.versions.clone());
         }
         for reason in &outcome.reasons {
+            if reason.code == Hold::CODE {
+                self.held = true;
+                continue;
+            }
             self.keep(reason.standing, || told(namespace, reason));
         }
     }
@@ -118,7 +125,7 @@ impl Sum {
         self.counts.get(&standing).copied().unwrap_or_default()
     }
 
-    fn into_status(mut self, name: &Name, desired: &Desired) -> SyncStatus {
+    fn into_status(mut self, name: &Name, desired: &Desired, hold: Option<&Hold>) -> SyncStatus {
         if let Some(unreadable) = desired.unreadable.get(name) {
             let message = format!(
                 "the applier does not understand it: {}; is it older than grant-manager?",
@@ -128,6 +135,12 @@ impl Sum {
             self.reasons.insert(0, (Standing::Failed, reason));
         }
         self.reasons.sort_by_key(|(standing, _)| std::cmp::Reverse(*standing));
+        // Said once, with the numbers of now, and first: only this waits for a decision.
+        if let Some(hold) = hold.filter(|_| self.held) {
+            let code = Hold::CODE.to_owned();
+            let reason = SyncReason { namespace: String::new(), code, message: hold.message() };
+            self.reasons.insert(0, (Standing::Pending, reason));
+        }
         let [synced, pending, failed, leaving] =
             [Standing::Synced, Standing::Pending, Standing::Failed, Standing::Leaving].map(|s| self.count(s));
         let revision = desired.revision_of(name);
@@ -198,7 +211,7 @@ mod tests {
     }
 
     fn status(board: &Board, desired: &Desired) -> SyncStatus {
-        board.statuses(desired).remove(0)
+        board.statuses(desired, None).remove(0)
     }
 
     #[test]
@@ -231,7 +244,7 @@ mod tests {
         assert_eq!(status(&board, &Desired::default()).leaving, 1);
         board.begins_turn(&ns("a"));
         assert!(board.set(&ns("a"), Outcomes::new()));
-        assert_eq!(board.statuses(&Desired::default()), []);
+        assert_eq!(board.statuses(&Desired::default(), None), []);
     }
 
     #[test]

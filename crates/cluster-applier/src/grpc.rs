@@ -13,12 +13,13 @@ use pullpass_api::{
     convert,
 };
 use pullpass_domain::name::{GrantName, LinkName, Namespace};
-use pullpass_runtime::Shutdown;
+use pullpass_runtime::{Shutdown, peer};
 use tonic::{Request, Response, Status};
 
 use crate::{
     desired::Desired,
     error::Error,
+    guard::Hold,
     plan,
     state::{Shared, State},
 };
@@ -42,17 +43,19 @@ impl ClusterApplier for Service {
 
     async fn plan_sync(&self, request: Request<PlanSyncRequest>) -> Result<Response<PlanStream>, Status> {
         let request = request.into_inner();
-        let (desired, namespaces) = self.shared.with(|state| {
+        let (desired, hold, namespaces) = self.shared.with(|state| {
             ready(state)?;
             let desired = proposed(&state.desired, &request)?;
+            let hold = state.hold_of(&desired);
             // Also those that only the present state names: there something may be taken back.
             let mut namespaces = state.all_namespaces(&desired);
             namespaces.extend(state.all_namespaces(&state.desired));
-            Ok::<_, Error>((desired, namespaces))
+            Ok::<_, Error>((desired, hold, namespaces))
         })?;
         let planning = Planning {
             shared: Arc::clone(&self.shared),
             desired,
+            hold,
             namespaces: namespaces.into_iter().collect(),
             ready: VecDeque::new(),
         };
@@ -62,12 +65,23 @@ impl ClusterApplier for Service {
         Ok(Response::new(Box::pin(self.shutdown.guard(batches))))
     }
 
-    async fn sync(&self, _: Request<SyncRequest>) -> Result<Response<SyncResponse>, Status> {
-        let marked = self.shared.with(|state| {
+    async fn sync(&self, request: Request<SyncRequest>) -> Result<Response<SyncResponse>, Status> {
+        let caller = peer(&request)?.spiffe_id.clone();
+        let SyncRequest { confirm_deletions } = request.into_inner();
+        let response = self.shared.with(|state| {
             ready(state)?;
-            Ok::<_, Error>(state.retry_everything(Instant::now()))
+            let confirmed = if confirm_deletions { state.confirm_deletions() } else { 0 };
+            if confirmed > 0 {
+                tracing::info!(%caller, deletions = confirmed, "deletions were confirmed");
+            }
+            let namespaces = state.retry_everything(Instant::now());
+            Ok::<_, Error>(SyncResponse {
+                namespaces: count(namespaces),
+                held_deletions: count(state.held_deletions()),
+                confirmed_deletions: count(confirmed),
+            })
         })?;
-        Ok(Response::new(SyncResponse { namespaces: i64::try_from(marked).unwrap_or(i64::MAX) }))
+        Ok(Response::new(response))
     }
 
     async fn get_sync_status(
@@ -77,12 +91,16 @@ impl ClusterApplier for Service {
         let response = self.shared.with(|state| {
             ready(state)?;
             Ok::<_, Error>(GetSyncStatusResponse {
-                statuses: state.board.statuses(&state.desired),
+                statuses: state.statuses(),
                 observed_revision: state.observed_revision(),
             })
         })?;
         Ok(Response::new(response))
     }
+}
+
+fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 fn ready(state: &State) -> Result<(), Error> {
@@ -120,6 +138,7 @@ fn proposed(desired: &Desired, request: &PlanSyncRequest) -> Result<Desired, Err
 struct Planning {
     shared: Arc<Shared>,
     desired: Desired,
+    hold: Option<Hold>,
     namespaces: VecDeque<Namespace>,
     ready: VecDeque<PlannedChange>,
 }
@@ -128,9 +147,9 @@ impl Planning {
     fn next_batch(&mut self) -> Option<PlanSyncResponse> {
         while self.ready.len() < BATCH && !self.namespaces.is_empty() {
             let stride: Vec<_> = self.namespaces.drain(..STRIDE.min(self.namespaces.len())).collect();
-            let views: Vec<_> = self
-                .shared
-                .with(|state| stride.iter().map(|name| state.view_of(&self.desired, name)).collect());
+            let views: Vec<_> = self.shared.with(|state| {
+                stride.iter().map(|name| state.view_of(&self.desired, self.hold.as_ref(), name)).collect()
+            });
             for view in &views {
                 self.ready.extend(planned::changes(view, &plan::namespace(view)));
             }

@@ -12,7 +12,8 @@
 //!
 //! One lock ([`state`]) holds all of it. Whatever changes there marks the namespaces concerned, the queue hands them to
 //! workers, and a worker looks, plans, applies and plans again until there is nothing left to do. Nothing is written
-//! before every cache is filled and the desired state is complete; a lost stream changes nothing.
+//! before every cache is filled and the desired state is complete; a lost stream changes nothing, and deletions that look
+//! like a mistake are held ([`guard`]).
 //!
 //! Nothing durable is kept here: the cluster's own objects, by their marks ([`plan::ownership`]), are the ledger.
 
@@ -26,6 +27,7 @@ mod error;
 mod fetch;
 mod follow;
 mod grpc;
+mod guard;
 mod material;
 mod metrics;
 mod plan;

@@ -30,6 +30,12 @@ pub(crate) fn reconciled(took: Duration, end: End, backlog: usize) {
     metrics::gauge!("applier_backlog_namespaces").set(f64::from(backlog));
 }
 
+/// So many deletions are held until somebody confirms them.
+pub(crate) fn held(deletions: usize) {
+    let deletions = u32::try_from(deletions).unwrap_or(u32::MAX);
+    metrics::gauge!("applier_held_deletions").set(f64::from(deletions));
+}
+
 /// The material of a link was fetched, or not.
 pub(crate) fn fetched(ok: bool) {
     let result = if ok { "ok" } else { "failed" };

@@ -14,6 +14,7 @@ pub(crate) mod ownership;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+pub(crate) mod unwanted;
 
 use std::{
     borrow::Cow,
@@ -34,6 +35,7 @@ use crate::{
         object::{Identity, SubjectFacts},
     },
     desired::{Name, Wanted},
+    guard::Hold,
     material::{Material, Rendered, Versions},
 };
 
@@ -52,6 +54,17 @@ pub(crate) struct View {
     pub(crate) roles: BTreeSet<Role>,
     /// Links and grants that nobody understands: their objects are nobody else's.
     pub(crate) unreadable: BTreeSet<Name>,
+    /// Why nothing may be deleted, if that is so…
+    pub(crate) hold: Option<Hold>,
+    /// … except these, by uid.
+    pub(crate) confirmed: BTreeSet<String>,
+}
+
+impl View {
+    /// Why this object must not be deleted, if it must not.
+    fn holds(&self, object: &Identity) -> Option<&Hold> {
+        self.hold.as_ref().filter(|_| !self.confirmed.contains(&object.uid))
+    }
 }
 
 /// What to do in a namespace, and how things stand.
@@ -59,6 +72,14 @@ pub(crate) struct View {
 pub(crate) struct Plan {
     pub(crate) actions: Vec<Action>,
     pub(crate) outcomes: Outcomes,
+}
+
+impl Plan {
+    /// Notes that something is not deleted although nobody wants it.
+    fn keep(&mut self, cause: &Name, kind: &'static str, object: &str, hold: &Hold) {
+        let outcome = self.outcomes.entry(cause.clone()).or_insert_with(|| Outcome::new(Standing::Leaving));
+        outcome.because(Reason::pending(Hold::CODE, kind, object, hold.message()));
+    }
 }
 
 /// How each link and grant stands in a namespace.

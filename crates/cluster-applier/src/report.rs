@@ -51,10 +51,8 @@ pub(crate) async fn run(mut client: GrantManagerClient<Connection>, shared: Arc<
 /// What is to be reported, and by which connection it has to be; nothing before everything is known.
 fn report(state: &State) -> Option<(ReportSyncRequest, u64)> {
     state.is_ready().then(|| {
-        let request = ReportSyncRequest {
-            observed_revision: state.observed_revision(),
-            statuses: state.board.statuses(&state.desired),
-        };
+        let request =
+            ReportSyncRequest { observed_revision: state.observed_revision(), statuses: state.statuses() };
         (request, state.connections())
     })
 }

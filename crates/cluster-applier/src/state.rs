@@ -2,12 +2,15 @@
 //!
 //! Whatever changes here says by itself which namespaces must be looked at, and wakes whoever has work by it.
 
+mod guarding;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
+use pullpass_api::grant::v1::SyncStatus;
 use pullpass_domain::{
     grant::Role,
     name::{LinkName, Namespace},
@@ -18,6 +21,7 @@ use crate::{
     board::Board,
     cluster::index::Index,
     desired::{Desired, Name},
+    guard::{Guard, Hold},
     material::{Failure, Materials, Order, Rendered},
     plan::{Outcomes, View},
     queue::{End, Job, Lane, Queue},
@@ -77,6 +81,7 @@ pub(crate) struct State {
     pub(crate) index: Index,
     pub(crate) materials: Materials,
     pub(crate) board: Board,
+    guard: Guard,
     queue: Queue,
     empty_caches: BTreeSet<&'static str>,
     begun: bool,
@@ -131,9 +136,15 @@ impl State {
             self.mark_for(&name, &BTreeSet::new(), "");
         }
         for namespace in known {
-            self.queue.mark(&namespace, Lane::Bulk, Some(1), "");
+            self.mark(&namespace, Lane::Bulk, Some(1), "");
         }
         self.ring(true);
+    }
+
+    /// Whatever is a reason to look at a namespace again is one to judge its deletions again.
+    fn mark(&mut self, namespace: &Namespace, lane: Lane, revision: Option<i64>, trace: &str) {
+        self.guard.touch(namespace);
+        self.queue.mark(namespace, lane, revision, trace);
     }
 
     /// One link or grant is different from what it was.
@@ -160,7 +171,7 @@ impl State {
         let now = self.reached(name);
         for namespace in before.union(&now) {
             self.board.awaits_turn(namespace, name, now.contains(namespace));
-            self.queue.mark(namespace, Lane::Bulk, Some(self.desired.revision), trace);
+            self.mark(namespace, Lane::Bulk, Some(self.desired.revision), trace);
         }
     }
 
@@ -184,7 +195,7 @@ impl State {
     /// Something happened in a namespace.
     pub(crate) fn namespace_changed(&mut self, namespace: &Namespace) {
         if self.begun {
-            self.queue.mark(namespace, Lane::Urgent, None, "");
+            self.mark(namespace, Lane::Urgent, None, "");
             self.ring(false);
         }
     }
@@ -232,7 +243,7 @@ impl State {
             let name = Name::Link(order.link.clone());
             for namespace in self.board.wanting(&name) {
                 self.board.awaits_turn(&namespace, &name, true);
-                self.queue.mark(&namespace, Lane::Bulk, None, &order.trace);
+                self.mark(&namespace, Lane::Bulk, None, &order.trace);
             }
             self.ring(true);
         }
@@ -283,6 +294,8 @@ impl State {
         let changed = self.board.set(namespace, outcomes);
         self.index.forget_departed(namespace);
         self.queue.done(namespace, end, now);
+        self.guard.touch(namespace);
+        self.judge();
         let news = changed || revision != self.observed_revision();
         self.bells.report |= news;
         self.bells.work = true;
@@ -299,12 +312,13 @@ impl State {
     }
 
     /// All that the plan of a namespace depends on.
-    pub(crate) fn view(&self, namespace: &Namespace) -> View {
-        self.view_of(&self.desired, namespace)
+    pub(crate) fn view(&mut self, namespace: &Namespace) -> View {
+        self.judge();
+        self.view_of(&self.desired, self.guard.hold(), namespace)
     }
 
     /// The same as if `desired` were the desired state. Links that are not in the real one count as proposed.
-    pub(crate) fn view_of(&self, desired: &Desired, namespace: &Namespace) -> View {
+    pub(crate) fn view_of(&self, desired: &Desired, hold: Option<&Hold>, namespace: &Namespace) -> View {
         let state = self.index.namespace(namespace).cloned().unwrap_or_default();
         let reached = |_: &LinkName, link: &pullpass_domain::link::Link| match &state.facts {
             Some(facts) => link.namespaces().matches(namespace, &facts.labels),
@@ -327,9 +341,16 @@ impl State {
             materials,
             roles: self.index.roles().clone(),
             unreadable: desired.unreadable.keys().cloned().collect(),
+            hold: hold.cloned(),
+            confirmed: self.guard.confirmed(namespace).clone(),
             links,
             state,
         }
+    }
+
+    /// How every link and grant stands.
+    pub(crate) fn statuses(&self) -> Vec<SyncStatus> {
+        self.board.statuses(&self.desired, self.guard.hold())
     }
 
     /// Every namespace that exists or is named by `desired`, in order.

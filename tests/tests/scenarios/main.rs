@@ -14,6 +14,7 @@ mod deploy;
 mod dev;
 mod door;
 mod drift;
+mod guard;
 mod harness;
 mod idle;
 mod killing;

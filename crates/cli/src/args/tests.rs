@@ -63,6 +63,8 @@ fn what_is_well_formed_is_accepted() {
         "-o json status",
         "status -o yaml --config x/client.toml",
         "plan --cluster a --cluster b",
+        "sync",
+        "sync --cluster a,b --confirm-deletions",
         "audit list --limit 5",
         "pki init --dir d --trust-domain t",
         "pki issue --dir d --identity /platform/portal --out p",

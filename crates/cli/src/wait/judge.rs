@@ -7,6 +7,9 @@ use pullpass_domain::name::LinkName;
 
 use crate::values;
 
+/// The reason of what is not done before somebody confirms it.
+const HELD: &str = "DELETIONS_HELD";
+
 /// A link or grant that each of its clusters shall have, at this revision or a later one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
@@ -149,7 +152,9 @@ fn counts(status: &WatchSyncStatusResponse, waiting: usize) -> String {
     let all = status.statuses.len().max(waiting);
     let more = |n: i64, what: &str| if n > 0 { format!(", {n} {what}") } else { String::new() };
     let (failed, leaving) = (more(failed, "failed"), more(leaving, "still to be left"));
-    let reason = status.statuses.iter().flat_map(|row| &row.reasons).next();
+    // What waits for a decision does not pass by waiting.
+    let mut reasons = status.statuses.iter().flat_map(|row| &row.reasons);
+    let reason = reasons.clone().find(|reason| reason.code == HELD).or_else(|| reasons.next());
     let reason = reason.map(|first| format!("; {}: {}", first.code, first.message)).unwrap_or_default();
     format!("waiting for {waiting} of {all}: {synced} of {wanted} namespaces done{failed}{leaving}{reason}")
 }

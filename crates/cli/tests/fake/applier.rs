@@ -23,8 +23,12 @@ impl ClusterApplier for Applier {
         Ok(Response::new(stream::iter([Ok(script.plan.clone())]).boxed()))
     }
 
-    async fn sync(&self, _: Request<SyncRequest>) -> Result<Response<SyncResponse>, Status> {
-        Err(Status::unimplemented(""))
+    async fn sync(&self, request: Request<SyncRequest>) -> Result<Response<SyncResponse>, Status> {
+        let script = lock(&self.0);
+        let (namespaces, held) = (7, script.held_deletions);
+        let confirmed = request.into_inner().confirm_deletions;
+        let (held_deletions, confirmed_deletions) = if confirmed { (0, held) } else { (held, 0) };
+        Ok(Response::new(SyncResponse { namespaces, held_deletions, confirmed_deletions }))
     }
 
     async fn get_sync_status(

@@ -39,6 +39,8 @@ pub(crate) struct Script {
     /// How often a deleted link is still found.
     pub(crate) deleted_is_found: usize,
     pub(crate) plan: PlanSyncResponse,
+    /// How many deletions the applier holds.
+    pub(crate) held_deletions: i64,
     pub(crate) created: Vec<CreateCredentialRequest>,
     pub(crate) rotated: Vec<AddCredentialVersionRequest>,
     pub(crate) links_created: Vec<CreateSecretLinkRequest>,

@@ -10,7 +10,7 @@ use super::{
     ownership::{Ownership, managed_for, seen_by},
 };
 use crate::{
-    cluster::object::{BindingFacts, SubjectFacts},
+    cluster::object::{BindingFacts, Identity, SubjectFacts},
     desired::Name,
 };
 
@@ -29,10 +29,16 @@ pub(super) fn plan(view: &View, plan: &mut Plan) {
         }
         plan.outcomes.insert(Name::Grant(name.clone()), outcome);
     }
-    for action in leavings(view) {
-        let leaving = || Outcome::new(Standing::Leaving);
-        plan.outcomes.entry(action.cause.clone()).or_insert_with(leaving);
-        plan.actions.push(action);
+    for (name, grant, was) in leavings(view) {
+        let reason = format!("{grant} does not want it here any more");
+        let cause = Name::Grant(grant);
+        if let Some(hold) = view.holds(was) {
+            plan.keep(&cause, "RoleBinding", name, hold);
+            continue;
+        }
+        plan.outcomes.entry(cause.clone()).or_insert_with(|| Outcome::new(Standing::Leaving));
+        let change = Change::DeleteBinding { name: name.to_owned(), was: was.clone() };
+        plan.actions.push(Action { cause, change, reason });
     }
 }
 
@@ -90,18 +96,16 @@ fn difference(facts: &BindingFacts, name: &str, binding: &Binding) -> Option<(Ch
     Some((Change::UpdateBinding { name, was, binding }, reason.to_owned()))
 }
 
-/// The RoleBindings that nobody wants any more.
-fn leavings(view: &View) -> Vec<Action> {
-    let leaving = |(name, facts): (&String, &BindingFacts)| {
+/// The RoleBindings that nobody wants any more, with their grants and states.
+fn leavings(view: &View) -> Vec<(&str, GrantName, &Identity)> {
+    let leaving = |(name, facts): (&'_ String, &'_ BindingFacts)| {
         let grant = GrantName::from_id(managed_for(&facts.marks)?).ok()?;
-        let cause = Name::Grant(grant.clone());
         let wanted = view.grants.keys().any(|wanted| binding_name(wanted) == *name);
-        let stays = wanted || view.unreadable.contains(&cause) || facts.terminating;
-        let change = Change::DeleteBinding { name: name.clone(), was: facts.identity.clone() };
-        let reason = format!("{grant} does not want it here any more");
-        (!stays).then_some(Action { cause, change, reason })
+        let stays = wanted || view.unreadable.contains(&Name::Grant(grant.clone())) || facts.terminating;
+        (!stays).then_some(grant)
     };
-    view.state.bindings.iter().filter_map(leaving).collect()
+    let bindings = view.state.bindings.iter();
+    bindings.filter_map(|entry| Some((entry.0.as_str(), leaving(entry)?, &entry.1.identity))).collect()
 }
 
 /// The subject as RBAC wants it: service accounts have no group, users and groups have RBAC's own.

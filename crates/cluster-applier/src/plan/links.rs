@@ -12,7 +12,7 @@ use super::{
     ownership::{Ownership, managed_for, seen_by},
 };
 use crate::{
-    cluster::object::{Account, Digest, SecretFacts},
+    cluster::object::{Account, Digest, Identity, SecretFacts},
     desired::{Name, Wanted},
 };
 
@@ -32,8 +32,18 @@ pub(super) fn plan(view: &View, plan: &mut Plan) {
         plan.outcomes.insert(Name::Link((*name).clone()), outcome);
     }
     let owners: BTreeMap<_, _> = holders.iter().map(|(secret, (name, _))| (*secret, *name)).collect();
+    let mut deletions = Vec::new();
+    for (secret, link, was) in leavings(view, &owners) {
+        match view.holds(was) {
+            Some(hold) => {
+                entries.extend(entries_naming(view, secret));
+                plan.keep(&Name::Link(link), "Secret", secret, hold);
+            }
+            None => deletions.push(deletion(secret, &link, was)),
+        }
+    }
     writes.extend(account_edits(view, &owners, &entries));
-    writes.extend(leavings(view, &owners));
+    writes.extend(deletions);
     for action in &writes {
         mark_unfinished(plan, action);
     }
@@ -284,15 +294,29 @@ fn ours(view: &View, owners: &BTreeMap<&str, &LinkName>, entry: &Entry) -> Optio
     link.map(Name::Link).filter(|name| !view.unreadable.contains(name))
 }
 
-/// The Secrets that nobody wants any more.
-fn leavings(view: &View, owners: &BTreeMap<&str, &LinkName>) -> Vec<Action> {
-    let leaving = |(secret, facts): (&String, &SecretFacts)| {
+/// The Secrets that nobody wants any more, with their links and states.
+fn leavings<'a>(
+    view: &'a View,
+    owners: &BTreeMap<&str, &LinkName>,
+) -> Vec<(&'a str, LinkName, &'a Identity)> {
+    let leaving = |(secret, facts): (&'a String, &'a SecretFacts)| {
         let link = LinkName::from_id(managed_for(&facts.marks)?).ok()?;
         let stays =
             owners.contains_key(secret.as_str()) || view.unreadable.contains(&Name::Link(link.clone()));
-        let change = Change::DeleteSecret { name: secret.clone(), was: facts.identity.clone() };
-        let reason = format!("{link} does not want it here any more");
-        (!stays && !facts.terminating).then(|| action(&link, change, reason))
+        (!stays && !facts.terminating).then_some((secret.as_str(), link, &facts.identity))
     };
     view.state.secrets.iter().filter_map(leaving).collect()
+}
+
+fn deletion(secret: &str, link: &LinkName, was: &Identity) -> Action {
+    let change = Change::DeleteSecret { name: secret.to_owned(), was: was.clone() };
+    action(link, change, format!("{link} does not want it here any more"))
+}
+
+/// The entries that name a Secret, as they are.
+fn entries_naming(view: &View, secret: &str) -> Vec<Entry> {
+    let lists = view.state.accounts.iter().flat_map(|account| List::ALL.map(|list| (account, list)));
+    let naming =
+        lists.filter(|((_, account), list)| entries(account, *list).iter().any(|name| name == secret));
+    naming.map(|((name, _), list)| (name.clone(), list, secret.to_owned())).collect()
 }

@@ -46,7 +46,7 @@ fn marked(state: &mut State) -> Vec<String> {
 }
 
 fn status_of(state: &State) -> (SyncState, i64, i64) {
-    let status = state.board.statuses(&state.desired).remove(0);
+    let status = state.statuses().remove(0);
     (status.state(), status.wanted, status.pending)
 }
 
@@ -154,16 +154,16 @@ fn what_was_permitted_is_asked_about_again_in_time_and_when_the_grant_changes() 
     };
     let share = desired.set_grant(&share).expect("a name");
     let mut state = at_rest(desired, &["a", "b"]);
-    let permitted = |state: &State| state.view(&ns("b")).state.permitted.len();
+    let permitted = |state: &mut State| state.view(&ns("b")).state.permitted.len();
     let question = Question { subject: SubjectFacts::default(), role: Role::Pull };
     state.index.set_permitted(&ns("b"), question.clone(), true);
     state.namespace_changed(&ns("b"));
     assert_eq!(marked(&mut state), ["b"]);
-    assert_eq!(permitted(&state), 1, "what happens in the project is no reason to ask");
+    assert_eq!(permitted(&mut state), 1, "what happens in the project is no reason to ask");
     state.ask_again();
     assert_eq!(marked(&mut state), ["b"]);
-    assert_eq!(permitted(&state), 0);
+    assert_eq!(permitted(&mut state), 0);
     state.index.set_permitted(&ns("b"), question, true);
     state.desired_changed(&share, "");
-    assert_eq!(permitted(&state), 0);
+    assert_eq!(permitted(&mut state), 0);
 }

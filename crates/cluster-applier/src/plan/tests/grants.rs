@@ -144,3 +144,13 @@ fn a_project_that_does_not_exist_is_waited_for() {
         (vec![], with(Standing::Pending, "NAMESPACE_NOT_FOUND"))
     );
 }
+
+#[test]
+fn a_held_binding_stays_unless_its_deletion_is_confirmed() {
+    let mut held = with_binding(there(), binding_for(&grant_to(account_of("b"))));
+    held.hold = Some(Hold::MoreThanHalf { deletions: 60, others: 0 });
+    let plan = namespace(&held);
+    assert_eq!((said(&plan), standing(&plan, SHARE)), (vec![], with(Standing::Leaving, Hold::CODE)));
+    held.confirmed.insert("binding".into());
+    assert_eq!(said(&namespace(&held)), ["delete RoleBinding pullpass-share"]);
+}

@@ -277,3 +277,25 @@ fn a_proposal_of_which_the_content_is_unknown_creates_what_is_absent() {
     let there = proposal.with_secret("web", secret_of("web", "old"));
     assert_eq!(said(&namespace(&there)), ["edit default: begin imagePullSecrets with web"]);
 }
+
+#[test]
+fn a_held_secret_stays_with_its_entries_while_the_rest_goes_on() {
+    let renamed = SecretLink { secret_name: "new".into(), ..web() };
+    let mut held =
+        view(&["gone", "web"], &["gone"]).with_link(&renamed).with_secret("web", secret_of("web", "{}"));
+    held = held.with_secret("gone", SecretFacts { identity: identity("gone"), ..secret_of("gone", "{}") });
+    held.hold = Some(Hold::MoreThanHalf { deletions: 60, others: 0 });
+    let plan = namespace(&held);
+    assert_eq!(said(&plan), ["create Secret new", "edit default: append new to imagePullSecrets"]);
+    assert_eq!(standing(&plan, WEB), with(Standing::Pending, Hold::CODE));
+    assert_eq!(standing(&plan, "secretLinks/gone"), with(Standing::Leaving, Hold::CODE));
+    held.confirmed.insert("gone".into());
+    assert_eq!(
+        said(&namespace(&held)),
+        [
+            "create Secret new",
+            "edit default: remove gone from imagePullSecrets at 0, append new to imagePullSecrets, remove gone from secrets at 0",
+            "delete Secret gone",
+        ]
+    );
+}

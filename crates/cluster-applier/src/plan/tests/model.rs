@@ -1,11 +1,18 @@
 //! Whatever is there and whatever is wanted: carrying out the plan ends in a state in which there is nothing left to do,
-//! nothing that is not ours has changed, and with nothing wanted nothing of ours is left.
+//! nothing that is not ours has changed, and with nothing wanted nothing of ours is left. While deletions are held, nothing
+//! is deleted and no service account loses what it pulls with.
 
 use proptest::{collection::vec, prelude::*, sample::select};
 use pullpass_api::grant::v1::{SecretLink, ServiceAccountSelection, Usage};
 
 use super::{super::testing::*, *};
-use crate::cluster::object::{Account, Marks, SecretFacts};
+use crate::{
+    cluster::{
+        index::Index,
+        object::{Account, Marks, SecretFacts},
+    },
+    desired::Desired,
+};
 
 const NAMES: [&str; 3] = ["s", "t", "own"];
 
@@ -119,6 +126,15 @@ fn foreign(view: &View) -> BTreeMap<String, SecretFacts> {
         .collect()
 }
 
+/// The Secrets that a plan deletes for good.
+fn deletions(plan: &Plan) -> BTreeSet<String> {
+    let deleted = |action: &Action| match &action.change {
+        Change::DeleteSecret { name, .. } => Some(name.clone()),
+        _ => None,
+    };
+    plan.actions.iter().filter_map(deleted).collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
 
@@ -142,5 +158,43 @@ proptest! {
         let managed = view.state.secrets.values().any(|facts| ownership::managed_for(&facts.marks).is_some());
         prop_assert!(!managed);
         prop_assert_eq!(foreign(&view), foreign(&before));
+    }
+
+    #[test]
+    fn while_deletions_are_held_nothing_is_deleted_and_what_was_named_stays_named(
+        links in links(), secrets in secrets(), pull in lists(), mount in lists(),
+    ) {
+        let mut view = view(&pull, &mount);
+        view.state.accounts.insert(account_name("other"), Account::default());
+        for (name, facts) in secrets { view = view.with_secret(&name, facts); }
+        for link in &links { view = view.with_link(link); }
+        let deletions: Vec<_> = deletions(&namespace(&view)).into_iter().collect();
+        let named = |view: &View| -> Vec<Vec<String>> {
+            let lists = view.state.accounts.values().flat_map(|account| [&account.pull, &account.mount]);
+            lists.map(|list| list.iter().filter(|name| deletions.contains(name)).cloned().collect()).collect()
+        };
+        let before = named(&view);
+        view.hold = Some(Hold::MoreThanHalf { deletions: 60, others: 0 });
+        bring_to_rest(&mut view);
+        prop_assert_eq!(namespace(&view).actions, vec![]);
+        prop_assert_eq!(named(&view), before);
+        prop_assert!(deletions.iter().all(|name| view.state.secrets.contains_key(name)));
+        let held = |outcome: &Outcome| outcome.reasons.iter().any(|reason| reason.code == Hold::CODE);
+        prop_assert_eq!(namespace(&view).outcomes.values().any(held), !deletions.is_empty());
+    }
+
+    #[test]
+    fn what_is_counted_as_unwanted_is_what_the_plan_deletes(links in links(), secrets in secrets()) {
+        let (mut index, mut desired) = (Index::default(), Desired::default());
+        let mut view = view(&[], &[]);
+        index.set_namespace(&view.name, view.state.facts.clone());
+        for (name, facts) in secrets { view = view.with_secret(&name, facts); }
+        for (name, facts) in &view.state.secrets { index.put(&view.name, name.clone(), facts.clone()); }
+        for link in &links { view = view.with_link(link); }
+        desired.links = view.links.clone();
+        let (count, _) = unwanted::count(&view.name, &index, &desired);
+        prop_assert_eq!(count.unwanted, deletions(&namespace(&view)).len());
+        let managed = view.state.secrets.values().filter(|facts| ownership::managed_for(&facts.marks).is_some());
+        prop_assert_eq!(count.managed, managed.count());
     }
 }
