@@ -16,6 +16,9 @@ pub(crate) enum Error {
     /// Before everything is known a plan would be wrong.
     #[error("not everything is known yet, still missing: {0}; try again in a moment")]
     NotReady(String),
+    /// Only the active applier works on the cluster, and knows how far it is.
+    #[error("this applier stands by; ask the active one, {holder:?} in the Lease")]
+    Standby { holder: String },
     /// A proposal is not valid.
     #[error("the proposal cannot be planned")]
     Proposal(#[from] pullpass_api::convert::Error),
@@ -31,6 +34,9 @@ impl From<Error> for Status {
             Error::NotReady(_) => {
                 status::retry(Code::Unavailable, "NOT_READY", message, std::time::Duration::from_secs(1))
             }
+            Error::Standby { holder } => {
+                status::with_reason(Code::FailedPrecondition, "STANDBY", message, [("holder", holder)])
+            }
             Error::Proposal(problem) => problem.into(),
             Error::ProposalName(_) => status::invalid("proposed", message),
         }
@@ -40,6 +46,7 @@ impl From<Error> for Status {
 /// What a failed request means for the link or grant that asked for it.
 pub(crate) fn reason(error: &client::Error) -> Reason {
     let (standing, code, advice) = match &error.problem {
+        Problem::Withheld => (Standing::Pending, "STANDBY", "the active one goes on with it"),
         Problem::NoAnswer(_) => (Standing::Pending, "UNAVAILABLE", "it is tried again"),
         Problem::Refused { code, message, .. } => refused(error.kind, *code, message),
     };
@@ -117,6 +124,8 @@ mod tests {
     fn callers_get_a_code_for_every_error() {
         let not_ready = Status::from(Error::NotReady("secrets".into()));
         assert_eq!(not_ready.code(), Code::Unavailable);
+        let standby = Status::from(Error::Standby { holder: "one_7".into() });
+        assert!(standby.code() == Code::FailedPrecondition && standby.message().contains("one_7"));
         let bad_name = Status::from(Error::ProposalName("x".into()));
         assert_eq!(bad_name.code(), Code::InvalidArgument);
         let problem = pullpass_api::convert::Error::new("usages", "missing");

@@ -48,12 +48,15 @@ impl Fetcher {
         let mut running = JoinSet::new();
         let mut waiting = Vec::new();
         loop {
-            waiting.extend(self.shared.with(|state| state.materials.due(Instant::now())));
+            match self.shared.with(|state| state.fetches(Instant::now())) {
+                Some(due) => waiting.extend(due),
+                None => waiting.clear(),
+            }
             while running.len() < IN_FLIGHT {
                 let Some(order) = waiting.pop() else { break };
                 running.spawn(self.clone().fulfil(order));
             }
-            let retry = self.shared.with(|state| state.materials.next_retry());
+            let retry = self.shared.with(|state| state.next_fetch(Instant::now()));
             let retry = retry.unwrap_or_else(|| Instant::now() + SELDOM);
             tokio::select! {
                 () = self.shared.fetch.notified() => {}

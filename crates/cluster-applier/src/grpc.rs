@@ -69,7 +69,7 @@ impl ClusterApplier for Service {
         let caller = peer(&request)?.spiffe_id.clone();
         let SyncRequest { confirm_deletions } = request.into_inner();
         let response = self.shared.with(|state| {
-            ready(state)?;
+            active(state)?;
             let confirmed = if confirm_deletions { state.confirm_deletions() } else { 0 };
             if confirmed > 0 {
                 tracing::info!(%caller, deletions = confirmed, "deletions were confirmed");
@@ -89,7 +89,7 @@ impl ClusterApplier for Service {
         _: Request<GetSyncStatusRequest>,
     ) -> Result<Response<GetSyncStatusResponse>, Status> {
         let response = self.shared.with(|state| {
-            ready(state)?;
+            active(state)?;
             Ok::<_, Error>(GetSyncStatusResponse {
                 statuses: state.statuses(),
                 observed_revision: state.observed_revision(),
@@ -113,6 +113,14 @@ fn ready(state: &State) -> Result<(), Error> {
         .copied()
         .chain(state.desired.cluster.is_none().then_some("desired state"));
     Err(Error::NotReady(missing.collect::<Vec<_>>().join(", ")))
+}
+
+/// For what only the active one can do or tell.
+fn active(state: &State) -> Result<(), Error> {
+    match state.standby() {
+        Some(standby) => Err(Error::Standby { holder: standby.holder.clone().unwrap_or_default() }),
+        None => ready(state),
+    }
 }
 
 /// The desired state as it would be if the proposals stood.
@@ -148,7 +156,7 @@ impl Planning {
         while self.ready.len() < BATCH && !self.namespaces.is_empty() {
             let stride: Vec<_> = self.namespaces.drain(..STRIDE.min(self.namespaces.len())).collect();
             let views: Vec<_> = self.shared.with(|state| {
-                stride.iter().map(|name| state.view_of(&self.desired, self.hold.as_ref(), name)).collect()
+                stride.iter().map(|name| state.preview(&self.desired, self.hold.as_ref(), name)).collect()
             });
             for view in &views {
                 self.ready.extend(planned::changes(view, &plan::namespace(view)));

@@ -28,6 +28,7 @@ mod fetch;
 mod follow;
 mod grpc;
 mod guard;
+mod lease;
 mod material;
 mod metrics;
 mod plan;

@@ -34,8 +34,8 @@ pub(crate) struct Material {
     pub(crate) rendered: Option<Arc<Rendered>>,
     /// Why there is nothing newer.
     pub(crate) problem: Option<Reason>,
-    /// The link is only a proposal, for which nothing is fetched.
-    pub(crate) proposed: bool,
+    /// Nothing is fetched for it: the link is only a proposal, or we stand by.
+    pub(crate) unfetched: bool,
 }
 
 /// The content of a Secret, ready to be written.
@@ -150,7 +150,7 @@ impl Materials {
         self.links.get(link).map_or_else(Material::default, |holding| Material {
             rendered: holding.rendered.clone(),
             problem: holding.problem.clone(),
-            proposed: false,
+            unfetched: false,
         })
     }
 
@@ -158,7 +158,7 @@ impl Materials {
     pub(crate) fn for_plan(&self, name: &LinkName, link: &Link) -> Material {
         match self.links.get(name) {
             Some(holding) if holding.recipe == Recipe::of(link) => self.of(name),
-            _ => Material { proposed: true, ..Material::default() },
+            _ => Material { unfetched: true, ..Material::default() },
         }
     }
 
@@ -170,25 +170,28 @@ impl Materials {
         };
         let recipe = Recipe::of(link);
         if self.links.get(name).is_none_or(|holding| holding.recipe != recipe) {
-            self.links.insert(
-                name.clone(),
-                Holding {
-                    recipe,
-                    rendered: None,
-                    problem: None,
-                    tried: None,
-                    failures: 0,
-                    retry_at: None,
-                    fetching: None,
-                    trace: trace.to_owned(),
-                },
-            );
+            self.links.insert(name.clone(), Holding::new(recipe, trace.to_owned()));
         }
     }
 
     /// Forgets every link but these.
     pub(crate) fn retain(&mut self, keep: impl Fn(&LinkName) -> bool) {
         self.links.retain(|name, _| keep(name));
+    }
+
+    /// Forgets all content, and how far fetching it was.
+    pub(crate) fn forget(&mut self) {
+        for holding in self.links.values_mut() {
+            let trace = std::mem::take(&mut holding.trace);
+            *holding = Holding::new(holding.recipe.clone(), trace);
+        }
+    }
+
+    /// Waits for none of the fetches under way: they are due again.
+    pub(crate) fn abandon(&mut self) {
+        for holding in self.links.values_mut().filter(|holding| holding.fetching.is_some()) {
+            (holding.fetching, holding.tried) = (None, None);
+        }
     }
 
     /// A snapshot of the credentials is complete.
@@ -273,6 +276,19 @@ fn look_up(credentials: Option<&Credentials>, name: &CredentialName) -> Seen {
 }
 
 impl Holding {
+    fn new(recipe: Recipe, trace: String) -> Self {
+        Self {
+            recipe,
+            rendered: None,
+            problem: None,
+            tried: None,
+            failures: 0,
+            retry_at: None,
+            fetching: None,
+            trace,
+        }
+    }
+
     /// Whether a fetch is due, which then counts as begun.
     fn begin(&mut self, seen: Vec<Seen>, now: Instant, number: u64) -> bool {
         let news = self.tried.as_ref() != Some(&seen) && !self.holds(&seen);

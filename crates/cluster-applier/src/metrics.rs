@@ -12,7 +12,7 @@ pub(crate) fn request(verb: Verb, kind: &'static str, problem: Option<&Problem>)
     let code = match problem {
         None => "2xx".to_owned(),
         Some(Problem::Refused { code, .. }) => code.to_string(),
-        Some(Problem::NoAnswer(_)) => "none".to_owned(),
+        Some(Problem::NoAnswer(_) | Problem::Withheld) => "none".to_owned(),
     };
     let labels = [("verb", verb.as_str().to_owned()), ("kind", kind.to_owned()), ("code", code)];
     metrics::counter!("applier_kubernetes_requests_total", &labels).increment(1);
@@ -45,4 +45,9 @@ pub(crate) fn fetched(ok: bool) {
 /// A watch began with a list: at the start, or because it could not be resumed.
 pub(crate) fn listed(cache: &'static str) {
     metrics::counter!("applier_lists_total", "cache" => cache).increment(1);
+}
+
+/// Whether we are the one that writes to the cluster.
+pub(crate) fn active(active: bool) {
+    metrics::gauge!("applier_active").set(if active { 1.0 } else { 0.0 });
 }

@@ -33,7 +33,7 @@ pub(crate) async fn run(applier: Applier, in_flight: usize, token: CancellationT
             let Some(job) = applier.shared.with(|state| state.take(Instant::now())) else { break };
             running.spawn(work(Arc::clone(&applier), job));
         }
-        let wake = applier.shared.with(|state| state.next_wake());
+        let wake = applier.shared.with(|state| state.next_wake(Instant::now()));
         let wake = wake.unwrap_or_else(|| Instant::now() + Duration::from_mins(1));
         tokio::select! {
             () = token.cancelled() => {}

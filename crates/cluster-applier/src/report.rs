@@ -15,6 +15,9 @@ use crate::{
 const GATHER: Duration = Duration::from_millis(20);
 /// … and reports are no closer together than this.
 const APART: Duration = Duration::from_millis(200);
+/// The same is told again after this time: an applier that was stopped while it was the active one may wake up and still
+/// tell how things were.
+const AGAIN: Duration = Duration::from_mins(1);
 /// How long a report may take.
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -23,10 +26,10 @@ pub(crate) async fn run(mut client: GrantManagerClient<Connection>, shared: Arc<
     let (mut last, mut connections, mut failures) = (None, 0, 0);
     let mut not_before = Instant::now();
     loop {
-        shared.report.notified().await;
+        let again = tokio::time::timeout(AGAIN, shared.report.notified()).await.is_err();
         sleep_until(not_before.max(Instant::now() + GATHER)).await;
         let Some((report, connection)) = shared.with(|state| report(state)) else { continue };
-        if last.as_ref() == Some(&report) && connections == connection {
+        if !again && last.as_ref() == Some(&report) && connections == connection {
             continue;
         }
         let sent = tokio::time::timeout(LIMIT, client.report_sync(report.clone())).await;
@@ -48,9 +51,9 @@ pub(crate) async fn run(mut client: GrantManagerClient<Connection>, shared: Arc<
     }
 }
 
-/// What is to be reported, and by which connection it has to be; nothing before everything is known.
+/// What is to be reported, and by which connection it has to be; nothing before everything is known, or while we stand by.
 fn report(state: &State) -> Option<(ReportSyncRequest, u64)> {
-    state.is_ready().then(|| {
+    state.may_report(std::time::Instant::now()).then(|| {
         let request =
             ReportSyncRequest { observed_revision: state.observed_revision(), statuses: state.statuses() };
         (request, state.connections())

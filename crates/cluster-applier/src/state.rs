@@ -3,6 +3,7 @@
 //! Whatever changes here says by itself which namespaces must be looked at, and wakes whoever has work by it.
 
 mod guarding;
+mod standby;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,11 +18,13 @@ use pullpass_domain::{
 };
 use tokio::sync::Notify;
 
+use self::standby::Standby;
 use crate::{
     board::Board,
     cluster::index::Index,
     desired::{Desired, Name},
     guard::{Guard, Hold},
+    lease::Turn,
     material::{Failure, Materials, Order, Rendered},
     plan::{Outcomes, View},
     queue::{End, Job, Lane, Queue},
@@ -37,13 +40,16 @@ pub(crate) struct Shared {
     pub(crate) fetch: Notify,
     /// There is something to report.
     pub(crate) report: Notify,
+    /// Everything is known that must be known before anything is changed.
+    pub(crate) complete: Notify,
 }
 
 impl Shared {
     /// Nothing is known yet; each of the `caches` has to be filled before anything is done.
     pub(crate) fn new(caches: impl IntoIterator<Item = &'static str>) -> Self {
         let state = State { empty_caches: caches.into_iter().collect(), ..State::default() };
-        Self { state: Mutex::new(state), work: Notify::new(), fetch: Notify::new(), report: Notify::new() }
+        let [work, fetch, report, complete] = [(); 4].map(|()| Notify::new());
+        Self { state: Mutex::new(state), work, fetch, report, complete }
     }
 
     /// Looks at the state, or notes something in it. What it marked is then worked on.
@@ -52,9 +58,12 @@ impl Shared {
         let result = act(&mut state);
         let bells = std::mem::take(&mut state.bells);
         drop(state);
-        for (rung, bell) in
-            [(bells.work, &self.work), (bells.fetch, &self.fetch), (bells.report, &self.report)]
-        {
+        for (rung, bell) in [
+            (bells.work, &self.work),
+            (bells.fetch, &self.fetch),
+            (bells.report, &self.report),
+            (bells.complete, &self.complete),
+        ] {
             if rung {
                 bell.notify_one();
             }
@@ -67,11 +76,13 @@ impl Shared {
     }
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "one for each bell")]
 #[derive(Debug, Default)]
 struct Bells {
     work: bool,
     fetch: bool,
     report: bool,
+    complete: bool,
 }
 
 /// What is wanted, what is there, what is known of the material, what is to be done, and how it stands.
@@ -84,6 +95,9 @@ pub(crate) struct State {
     guard: Guard,
     queue: Queue,
     empty_caches: BTreeSet<&'static str>,
+    turn: Turn,
+    standby: Option<Standby>,
+    /// We are at work: everything is known, and we are the active one.
     begun: bool,
     connections: u64,
     bells: Bells,
@@ -92,7 +106,7 @@ pub(crate) struct State {
 impl State {
     /// Whether everything is known that must be known before anything is changed.
     pub(crate) fn is_ready(&self) -> bool {
-        self.begun
+        self.empty_caches.is_empty() && self.desired.cluster.is_some()
     }
 
     /// The caches that are not filled yet.
@@ -122,7 +136,8 @@ impl State {
     }
 
     fn begin_if_complete(&mut self) {
-        if !self.begun && self.empty_caches.is_empty() && self.desired.cluster.is_some() {
+        self.bells.complete |= self.is_ready();
+        if !self.begun && self.is_ready() && self.standby.is_none() {
             self.begun = true;
             tracing::info!(revision = self.desired.revision, "all caches are filled, work begins");
             self.mark_everything();
@@ -278,14 +293,17 @@ impl State {
 
     /// The next namespace to work on.
     pub(crate) fn take(&mut self, now: Instant) -> Option<Job> {
+        if !self.is_active(now) {
+            return None;
+        }
         let job = self.queue.take(now)?;
         self.board.begins_turn(&job.namespace);
         Some(job)
     }
 
     /// When there is something to take again although nothing happens.
-    pub(crate) fn next_wake(&self) -> Option<Instant> {
-        self.queue.next_wake()
+    pub(crate) fn next_wake(&self, now: Instant) -> Option<Instant> {
+        self.queue.next_wake().filter(|_| self.is_active(now))
     }
 
     /// A namespace has been worked on.
@@ -318,7 +336,7 @@ impl State {
     }
 
     /// The same as if `desired` were the desired state. Links that are not in the real one count as proposed.
-    pub(crate) fn view_of(&self, desired: &Desired, hold: Option<&Hold>, namespace: &Namespace) -> View {
+    fn view_of(&self, desired: &Desired, hold: Option<&Hold>, namespace: &Namespace) -> View {
         let state = self.index.namespace(namespace).cloned().unwrap_or_default();
         let reached = |_: &LinkName, link: &pullpass_domain::link::Link| match &state.facts {
             Some(facts) => link.namespaces().matches(namespace, &facts.labels),

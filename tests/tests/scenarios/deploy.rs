@@ -4,7 +4,7 @@
 use e2e::{Scenario, command::Output};
 
 /// What the applier's service account may not do, as `kubectl auth can-i` is asked.
-const DENIED: [&[&str]; 14] = [
+const DENIED: [&[&str]; 18] = [
     &["get", "pods", "-A"],
     &["get", "configmaps", "-A"],
     &["create", "pods", "-A"],
@@ -19,9 +19,13 @@ const DENIED: [&[&str]; 14] = [
     &["create", "clusterrolebindings"],
     &["bind", "clusterroles/cluster-admin"],
     &["escalate", "clusterroles"],
+    &["get", "leases/other", "-n", "pullpass"],
+    &["update", "leases", "-n", "pullpass"],
+    &["delete", "leases/pullpass-cluster-applier", "-n", "pullpass"],
+    &["create", "leases", "-n", "kube-system"],
 ];
 
-const ALLOWED: [&[&str]; 8] = [
+const ALLOWED: [&[&str]; 11] = [
     &["watch", "namespaces"],
     &["patch", "serviceaccounts", "-A"],
     &["create", "secrets", "-A"],
@@ -30,6 +34,9 @@ const ALLOWED: [&[&str]; 8] = [
     &["create", "subjectaccessreviews"],
     &["bind", "clusterroles/system:image-puller"],
     &["bind", "clusterroles/system:image-builder"],
+    &["create", "leases", "-n", "pullpass"],
+    &["watch", "leases/pullpass-cluster-applier", "-n", "pullpass"],
+    &["update", "leases/pullpass-cluster-applier", "-n", "pullpass"],
 ];
 
 #[tokio::test]

@@ -4,12 +4,15 @@
 //! Writes are sent and read here and not by kube's typed calls: those neither show `Retry-After` nor keep an unreadable
 //! answer out of the log.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use http::{HeaderValue, Method, Request, StatusCode, header};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::{api::coordination::v1::Lease, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{
-    Client, Config, Resource,
+    Api, Client, Config, Resource,
     client::{Body, ClientBuilder, retry::RetryPolicy},
     config::{KubeConfigOptions, Kubeconfig},
     core::Status,
@@ -21,6 +24,7 @@ use tower::{buffer::BufferLayer, retry::RetryLayer};
 use tracing::{Instrument, Span, field};
 
 use super::object::Identity;
+use crate::lease::Turn;
 
 /// Who wrote a field, as the API server notes it.
 const FIELD_MANAGER: &str = "pullpass";
@@ -52,6 +56,9 @@ pub(crate) enum Problem {
     /// There was no answer, or none that can be read.
     #[error("{0}")]
     NoAnswer(String),
+    /// We are not the active applier any more, and did not send it.
+    #[error("not sent, this applier stands by")]
+    Withheld,
 }
 
 /// What is done to an object, as RBAC calls it.
@@ -86,6 +93,8 @@ pub(crate) struct Cluster {
     pub(crate) watches: Client,
     writes: Client,
     slots: Semaphore,
+    /// Until when we may write.
+    pub(crate) turn: Turn,
 }
 
 /// The answer to a deletion: a Status, or the object as it was or still is.
@@ -104,7 +113,11 @@ pub(crate) struct Target<'a> {
 
 impl Cluster {
     /// By the kubeconfig, or by what the environment offers.
-    pub(crate) async fn connect(kubeconfig: Option<&Path>, in_flight: usize) -> anyhow::Result<Self> {
+    pub(crate) async fn connect(
+        kubeconfig: Option<&Path>,
+        in_flight: usize,
+        turn: Turn,
+    ) -> anyhow::Result<Self> {
         let mut config = match kubeconfig {
             Some(file) => {
                 Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &KubeConfigOptions::default())
@@ -121,13 +134,18 @@ impl Cluster {
             .with_layer(&BufferLayer::new(16))
             .with_layer(&RetryLayer::new(retries))
             .build();
-        Ok(Self { watches, writes, slots: Semaphore::new(in_flight.max(1)) })
+        Ok(Self { watches, writes, slots: Semaphore::new(in_flight.max(1)), turn })
     }
 
     /// Over this client, for tests.
     #[cfg(test)]
     pub(crate) fn over(client: Client) -> Self {
-        Self { watches: client.clone(), writes: client, slots: Semaphore::new(4) }
+        Self { watches: client.clone(), writes: client, slots: Semaphore::new(4), turn: Turn::always() }
+    }
+
+    /// A Lease is written past the slots: it must not wait for other writes, and other writes wait for it.
+    pub(crate) fn leases(&self, namespace: &str) -> Api<Lease> {
+        Api::namespaced(self.writes.clone(), namespace)
     }
 
     /// Reads one object; none if there is none.
@@ -205,6 +223,9 @@ impl Cluster {
             let request =
                 request::<W>(verb, at, content_type, body).map_err(|e| Problem::NoAnswer(e.to_string()))?;
             let _slot = self.slots.acquire().await.map_err(|e| Problem::NoAnswer(e.to_string()))?;
+            if verb != Verb::Get && !self.turn.is_held(Instant::now()) {
+                return Err(Problem::Withheld);
+            }
             let answer = tokio::time::timeout(LIMIT, self.exchange(request)).await;
             answer.unwrap_or_else(|_| Err(Problem::NoAnswer("no answer within 30 s".into())))
         };
@@ -308,13 +329,15 @@ impl Error {
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self.problem {
             Problem::Refused { retry_after, .. } => retry_after,
-            Problem::NoAnswer(_) => None,
+            Problem::NoAnswer(_) | Problem::Withheld => None,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::Secret;
+
     use super::*;
 
     #[test]
@@ -350,6 +373,29 @@ mod tests {
             refused(r#"secrets "web" is forbidden: exceeded quota: q, used: 1"#).without_content("Secret"),
             refused("exceeded quota")
         );
+    }
+
+    #[tokio::test]
+    async fn a_write_whose_turn_is_over_is_not_sent() {
+        let sent = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let count = std::sync::Arc::clone(&sent);
+        let service = tower::service_fn(move |_: Request<Body>| {
+            count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            std::future::ready(Ok::<_, std::convert::Infallible>(http::Response::new(Body::from(
+                b"{}".to_vec(),
+            ))))
+        });
+        let cluster = Cluster { turn: Turn::not_yet(), ..Cluster::over(Client::new(service, "default")) };
+        let (namespace, was) = (Namespace::new("a").expect("a name"), Identity::default());
+        let at = Target { namespace: &namespace, name: "web" };
+        let withheld = |error: Option<Error>| error.map(|error| error.problem) == Some(Problem::Withheld);
+        assert!(withheld(cluster.create::<Secret, Secret>(&at, Vec::new()).await.err()));
+        assert!(withheld(cluster.patch::<Secret, Secret>(&at, "merge-patch", Vec::new()).await.err()));
+        assert!(withheld(cluster.delete::<Secret>(&at, &was).await.err()));
+        assert_eq!(sent.load(std::sync::atomic::Ordering::Relaxed), 0);
+        cluster.turn.lasts_until(Instant::now() + LIMIT);
+        cluster.create::<Secret, Secret>(&at, Vec::new()).await.expect("its turn");
+        assert_eq!(sent.load(std::sync::atomic::Ordering::Relaxed), 1);
     }
 
     #[test]

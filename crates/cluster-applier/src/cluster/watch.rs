@@ -7,6 +7,7 @@ use futures::{StreamExt, pin_mut};
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
+        coordination::v1::Lease,
         core::v1::{Namespace as ApiNamespace, ServiceAccount as ApiServiceAccount},
         rbac::v1::{ClusterRole, RoleBinding},
     },
@@ -31,6 +32,7 @@ use super::{
     },
 };
 use crate::{
+    config::LeaseConfig,
     queue::jittered,
     state::{Shared, State},
 };
@@ -73,6 +75,21 @@ pub(crate) fn start(cluster: &Cluster, shared: &Arc<Shared>, shutdown: &Shutdown
             OneRole { role, seen: false },
         );
     }
+}
+
+/// Follows the Lease of this name until the shutdown. It is no cache: only the election looks at it.
+pub(crate) fn lease(
+    cluster: &Cluster,
+    lease: &LeaseConfig,
+    shared: &Arc<Shared>,
+    shutdown: &Shutdown,
+) -> tokio::sync::watch::Receiver<Option<Lease>> {
+    let (news, told) = tokio::sync::watch::channel(None);
+    let keeper = Keeper { cache: "lease", shared: Arc::clone(shared), shutdown: shutdown.clone() };
+    let leases = Api::<Lease>::namespaced(cluster.watches.clone(), &lease.namespace);
+    let this = config().fields(&format!("metadata.name={}", lease.name));
+    keeper.watch(leases, this, TheLease { news, listed: None });
+    told
 }
 
 fn config() -> watcher::Config {
@@ -321,5 +338,32 @@ impl Sink<PartialObjectMeta<ClusterRole>> for OneRole {
 
     fn end(&mut self, state: &mut State) {
         state.set_role(self.role, self.seen);
+    }
+}
+
+struct TheLease {
+    news: tokio::sync::watch::Sender<Option<Lease>>,
+    listed: Option<Lease>,
+}
+
+impl Sink<Lease> for TheLease {
+    fn begin(&mut self) {
+        self.listed = None;
+    }
+
+    fn put(&mut self, _: &mut State, object: Lease, listed: bool) {
+        if listed {
+            self.listed = Some(object);
+        } else {
+            self.news.send_replace(Some(object));
+        }
+    }
+
+    fn remove(&mut self, _: &mut State, _: &Lease) {
+        self.news.send_replace(None);
+    }
+
+    fn end(&mut self, _: &mut State) {
+        self.news.send_replace(self.listed.take());
     }
 }

@@ -135,12 +135,12 @@ fn find(view: &View, name: &LinkName, link: &Link, outcome: &mut Outcome) -> Fou
     let known = material.rendered.filter(|rendered| rendered.secret_type == link.secret_type());
     match material.problem {
         Some(problem) => outcome.because(problem),
-        None if known.is_none() && !material.proposed => outcome.because(waiting(view, secret)),
+        None if known.is_none() && !material.unfetched => outcome.because(waiting(view, secret)),
         None => {}
     }
     let content = Content { link: name.clone(), secret_type: link.secret_type(), rendered: known.clone() };
     match (facts, known) {
-        (None, None) if !material.proposed => Found::Blocked,
+        (None, None) if !material.unfetched => Found::Blocked,
         (None, _) => Found::Wrong(create(secret, content), format!("{name} wants it here")),
         (Some(_), None) => Found::Fine,
         (Some(facts), Some(rendered)) => {

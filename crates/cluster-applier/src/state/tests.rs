@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use pullpass_api::grant::v1::{ImageGrant, NamespaceSelection, SecretLink, SyncState, image_grant::Subject};
 
 use super::*;
@@ -166,4 +168,57 @@ fn what_was_permitted_is_asked_about_again_in_time_and_when_the_grant_changes() 
     state.index.set_permitted(&ns("b"), question, true);
     state.desired_changed(&share, "");
     assert_eq!(permitted(&mut state), 0);
+}
+
+#[test]
+fn a_standby_knows_everything_and_does_nothing() {
+    let now = Instant::now();
+    let mut state = at_rest(desired_link("web"), &["a"]);
+    let content = rendered("{}");
+    let order = state.fetches(now).expect("active").remove(0);
+    let answer = Rendered::new(&b"{}".to_vec().into(), content.secret_type, content.versions.clone());
+    state.fetched(&order, Ok(answer), now);
+    let web = link_name("web");
+    for (holder, keeps) in [(None, true), (Some("other".to_owned()), false)] {
+        state.stand_by(holder.clone());
+        assert_eq!(state.materials.of(&web).rendered.is_some(), keeps, "{holder:?}");
+        state.index.set_namespace(&ns("new"), Some(NamespaceFacts::default()));
+        state.namespace_changed(&ns("new"));
+        assert!(state.is_ready(), "so that it can plan");
+        assert_eq!((state.take(now), state.fetches(now), state.may_report(now)), (None, None, false));
+        assert_eq!((state.next_wake(now), state.next_fetch(now)), (None, None), "nor does it wake up for it");
+        let preview = state.preview(&state.desired, None, &ns("a"));
+        assert!(preview.materials[&web].unfetched, "contents are not compared");
+    }
+    state.become_active();
+    assert_eq!(state.fetches(now).map(|orders| orders.len()), Some(1));
+    assert_eq!(status_of(&state).0, SyncState::Pending, "nothing counts that was before");
+    assert_eq!(marked(&mut state), ["a", "new"]);
+}
+
+#[test]
+fn a_fetch_that_is_under_way_when_the_turn_ends_counts_for_nothing() {
+    let now = Instant::now();
+    let mut state = at_rest(desired_link("web"), &["a"]);
+    let order = state.fetches(now).expect("active").remove(0);
+    state.stand_by(None);
+    let content = rendered("{}");
+    let answer = Rendered::new(&b"{}".to_vec().into(), content.secret_type, content.versions.clone());
+    state.fetched(&order, Ok(answer), now);
+    assert!(state.materials.of(&link_name("web")).rendered.is_none());
+    state.become_active();
+    assert_eq!(state.fetches(now).map(|orders| orders.len()), Some(1), "it is fetched again");
+}
+
+#[test]
+fn whose_hold_is_over_does_nothing_even_before_it_is_told() {
+    let now = Instant::now();
+    let mut state = at_rest(desired_link("web"), &["a"]);
+    state.namespace_changed(&ns("a"));
+    let turn = Turn::not_yet();
+    state.turn = turn.clone();
+    assert_eq!((state.take(now), state.fetches(now), state.may_report(now)), (None, None, false));
+    turn.lasts_until(now + Duration::from_secs(1));
+    assert!(state.take(now + Duration::from_secs(2)).is_none());
+    assert!(state.take(now).is_some() && state.may_report(now));
 }

@@ -268,7 +268,7 @@ fn a_secret_that_is_being_deleted_is_waited_for() {
 #[test]
 fn a_proposal_of_which_the_content_is_unknown_creates_what_is_absent() {
     let mut proposal = view(&[], &[]).with_link(&web());
-    let proposed = Material { proposed: true, ..Default::default() };
+    let proposed = Material { unfetched: true, ..Default::default() };
     proposal.materials.insert(link_name("web"), proposed);
     assert_eq!(
         said(&namespace(&proposal)),
