@@ -18,6 +18,7 @@
     reason = "the harness is called by tests: what does not work there must stop them, and say why"
 )]
 
+mod applier;
 pub mod applier_access;
 pub mod audit_log;
 pub mod bare_tls;
@@ -37,6 +38,7 @@ pub mod scenario;
 pub mod wait;
 mod work_folder;
 
+pub use applier::{Applier, Differences};
 pub use cluster::Cluster;
 pub use control_plane::ControlPlane;
 pub use dev::PullpassDev;

@@ -79,7 +79,8 @@ impl Process {
         all[all.len().saturating_sub(lines)..].join("\n")
     }
 
-    fn signal(&self, signal: &str) {
+    /// Sends the group a signal, as in `STOP`.
+    pub fn signal(&self, signal: &str) {
         let group = format!("-{}", self.child.id());
         let _ =
             Command::new("sh").args(["-c", "kill -s \"$0\" -- \"$1\" 2>/dev/null", signal, &group]).status();

@@ -62,7 +62,7 @@ impl World {
 
     /// The name by which the API server knows the applier.
     pub fn applier_user(&self) -> String {
-        format!("system:serviceaccount:{}:{}", applier_access::NAMESPACE, applier_access::ACCOUNT)
+        applier_access::user(applier_access::ACCOUNT)
     }
 
     /// A registry whose user is `robot` with the password `first`. Shared: do not change it.
