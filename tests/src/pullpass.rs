@@ -61,8 +61,14 @@ impl Pullpass {
 
     /// Starts a service, with its log appended to the one it had.
     pub fn launch(&self, service: Service) -> anyhow::Result<()> {
+        self.launch_with(service, &[])
+    }
+
+    /// The same with these variables in its environment.
+    pub fn launch_with(&self, service: Service, environment: &[(&str, &str)]) -> anyhow::Result<()> {
         let mut command = Command::new(binaries::own(service.binary_name())?);
         command.arg("--config").arg(self.state.config_file(service));
+        command.envs(environment.iter().copied());
         let process = Process::start(service.binary_name(), &command, &self.state.log_file(service))?;
         self.processes().insert(service, process);
         Ok(())
@@ -149,6 +155,11 @@ impl Pullpass {
     /// All that a service has logged.
     pub fn log(&self, service: Service) -> String {
         read(&self.state.log_file(service))
+    }
+
+    /// How a service ended by itself, if it has.
+    pub fn ended(&self, service: Service) -> Option<ExitStatus> {
+        self.processes().get_mut(&service).and_then(Process::ended)
     }
 
     fn check_running(&self, service: Service) -> Result<(), String> {

@@ -17,7 +17,7 @@ use pullpass::dev::{Options, Service};
 pub use sync_status::has_reason;
 use tokio::sync::OnceCell;
 
-use crate::{Cluster, ControlPlane, Pullpass, Registry, WorkFolder, applier_access, binaries};
+use crate::{Cluster, ControlPlane, FaultProxy, Pullpass, Registry, WorkFolder, applier_access, binaries};
 
 /// How many lines of each log a failed test shows.
 const TAIL: usize = 25;
@@ -122,6 +122,17 @@ impl Scenario {
     pub async fn own(name: &str, change: impl FnOnce(&mut Options)) -> Self {
         let world = World::start(name, change).await.expect("the world starts");
         Self::in_world(Arc::new(world)).await
+    }
+
+    /// In a world of its own whose applier reaches the API server by way of a fault proxy.
+    pub async fn own_with_faults(name: &str) -> (Self, FaultProxy) {
+        let mut proxy = None;
+        let own = Self::own(name, |options| {
+            let direct = options.kubeconfig.take().expect("the applier's kubeconfig");
+            let (started, through) = FaultProxy::start(&direct).expect("the fault proxy starts");
+            (proxy, options.kubeconfig) = (Some(started), Some(through));
+        });
+        (own.await, proxy.expect("the fault proxy was started"))
     }
 
     async fn in_world(world: Arc<World>) -> Self {

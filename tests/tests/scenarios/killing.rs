@@ -2,7 +2,6 @@
 //! SIGTERM ends each service cleanly.
 
 mod away;
-mod dice;
 mod roll_out;
 mod rounds;
 mod terminate;

@@ -16,10 +16,8 @@ use pullpass_api::{
 };
 use serde_json::Value;
 
-use super::{
-    dice::Dice,
-    writer::{Books, Change, Way, Writer, password},
-};
+use super::writer::{Books, Change, Way, Writer, password};
+use crate::dice::Dice;
 
 const ROUNDS: usize = 6;
 const NAMESPACES: usize = 3;

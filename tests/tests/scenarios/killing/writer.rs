@@ -17,7 +17,7 @@ use pullpass_api::{
     },
 };
 
-use super::dice::Dice;
+use crate::dice::Dice;
 
 /// What is declared: what a writer was told, or what the services say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

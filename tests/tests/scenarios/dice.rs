@@ -7,11 +7,11 @@ const SEED: &str = "PULLPASS_TEST_SEED";
 
 /// The generator `SplitMix64`.
 #[derive(Debug)]
-pub(super) struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
     /// With a seed of its own, which is printed, or the one in the environment.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let given = std::env::var(SEED).ok().and_then(|seed| seed.parse().ok());
         let seed = given.unwrap_or_else(|| RandomState::new().build_hasher().finish());
         println!("{SEED}={seed}");
@@ -19,17 +19,17 @@ impl Dice {
     }
 
     /// Others, which differ.
-    pub(super) fn split(&mut self) -> Self {
+    pub(crate) fn split(&mut self) -> Self {
         Self(self.next())
     }
 
     /// One of `0..end`.
-    pub(super) fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end.max(1)
     }
 
     /// One of `all`, if there are any.
-    pub(super) fn pick<T>(&mut self, mut all: impl ExactSizeIterator<Item = T>) -> Option<T> {
+    pub(crate) fn pick<T>(&mut self, mut all: impl ExactSizeIterator<Item = T>) -> Option<T> {
         let number = self.below(u64::try_from(all.len()).unwrap_or_default());
         all.nth(usize::try_from(number).unwrap_or_default())
     }
