@@ -2,6 +2,7 @@
 
 mod access;
 mod namespace;
+mod pod;
 
 use std::{
     collections::BTreeMap,

@@ -118,7 +118,7 @@ impl ControlPlane {
 }
 
 /// The parsed minor version of `program --version`: 20 of `Kubernetes v1.20.2`.
-fn minor_version(program: &Path) -> anyhow::Result<u32> {
+pub(crate) fn minor_version(program: &Path) -> anyhow::Result<u32> {
     let output = Command::new(program).arg("--version").output();
     let output = output.with_context(|| format!("failed to run {}", program.display()))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -3,8 +3,9 @@
 //! ```text
 //!  Scenario ─► World ─┬─► ControlPlane   etcd, kube-apiserver, kube-controller-manager   (binaries)
 //!   (a test's view,   ├─► Pullpass       the three services and the command, from target/<profile>
-//!    dumps the state  └─► Registry       docker-registry with passwords, skopeo as its client
-//!    on a panic)              │
+//!    dumps the state  ├─► Registry       docker-registry with passwords, skopeo as its client
+//!    on a panic)      └─► Node           containerd and the kubelet, for real pods; as root only
+//!                             │
 //!                             └─ every process in a group of its own, which dies with us     (process)
 //! ```
 //!
@@ -31,6 +32,7 @@ pub mod control_plane;
 pub mod dev;
 pub mod fault_proxy;
 pub mod image;
+pub mod node;
 mod ports;
 pub mod process;
 pub mod pullpass;
@@ -44,6 +46,7 @@ pub use cluster::Cluster;
 pub use control_plane::ControlPlane;
 pub use dev::PullpassDev;
 pub use fault_proxy::FaultProxy;
+pub use node::Node;
 pub use pullpass::Pullpass;
 pub use registry::Registry;
 pub use scenario::{Scenario, World};

@@ -151,12 +151,17 @@ impl Registry {
     }
 
     async fn push_image(&self, password: &str) -> anyhow::Result<()> {
-        let archive = image::docker_archive(&self.folder).await?;
+        let archive = image::empty(&self.folder).await?;
+        self.push(&archive, &self.image(), password).await
+    }
+
+    /// Pushes the image of a docker archive.
+    pub async fn push(&self, archive: &Path, image: &str, password: &str) -> anyhow::Result<()> {
         let source = format!("docker-archive:{}", archive.display());
-        let target = format!("docker://{}", self.image());
+        let target = format!("docker://{image}");
         let login = format!("{}:{password}", self.user);
         let arguments = ["copy", "--dest-tls-verify=false", "--dest-creds", &login, &source, &target];
-        skopeo(&arguments).await?.into_result().context("failed to push the private image")?;
+        skopeo(&arguments).await?.into_result().with_context(|| format!("failed to push {image}"))?;
         Ok(())
     }
 

@@ -17,7 +17,9 @@ use pullpass::dev::{Options, Service};
 pub use sync_status::has_reason;
 use tokio::sync::OnceCell;
 
-use crate::{Cluster, ControlPlane, FaultProxy, Pullpass, Registry, WorkFolder, applier_access, binaries};
+use crate::{
+    Cluster, ControlPlane, FaultProxy, Node, Pullpass, Registry, WorkFolder, applier_access, binaries,
+};
 
 /// How many lines of each log a failed test shows.
 const TAIL: usize = 25;
@@ -32,6 +34,7 @@ pub struct World {
     applier_kubeconfig: PathBuf,
     registry: OnceCell<Registry>,
     delegated: OnceCell<Registry>,
+    node: OnceCell<Node>,
     folder: WorkFolder,
 }
 
@@ -51,6 +54,7 @@ impl World {
             applier_kubeconfig,
             registry: OnceCell::new(),
             delegated: OnceCell::new(),
+            node: OnceCell::new(),
             folder,
         })
     }
@@ -76,6 +80,19 @@ impl World {
         let start =
             async || Registry::start_delegated(&self.folder.folder("delegated")?, "robot", "first").await;
         self.delegated.get_or_try_init(start).await.expect("the registry starts")
+    }
+
+    /// A node on which pods run, and the image for them in a registry for one test alone. None where no node can run.
+    pub async fn node(&self, name: &str) -> Option<(&Node, Registry, String)> {
+        if !Node::can_run() {
+            return None;
+        }
+        let start = async || Node::start(&self.folder.folder("node")?, &self.plane.cluster().await?).await;
+        let node = self.node.get_or_try_init(start).await.expect("the node starts");
+        let registry = self.own_registry(name).await;
+        let image = format!("{}/acme/server:1", registry.host());
+        registry.push(node.image(), &image, "first").await.expect("the image can be pushed");
+        Some((node, registry, image))
     }
 
     /// A registry for one test alone.
@@ -166,6 +183,9 @@ impl Scenario {
         eprintln!("── the state of the world, in {}", self.folder.path().display());
         for service in Service::ALL {
             eprintln!("── {} ends with\n{}", service.binary_name(), self.pullpass.tail(service, TAIL));
+        }
+        if let Some(node) = self.world.node.get() {
+            eprintln!("── the node ends with\n{}", node.tail(TAIL));
         }
         let Ok(kubectl) = binaries::kubernetes("kubectl") else { return };
         let queries: [&[&str]; 3] = [

@@ -20,6 +20,7 @@ mod harness;
 mod idle;
 mod killing;
 mod linking;
+mod node;
 mod page;
 mod plan;
 mod trace;
