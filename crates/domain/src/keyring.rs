@@ -11,8 +11,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::docker_config::SecretType;
 use crate::docker_config::json::go_text;
+use crate::docker_config::{Entry, SecretType};
 use crate::image::ImageRef;
 use crate::secret::SecretBytes;
 
@@ -101,6 +101,15 @@ impl Keyring {
             let place = location.place().to_vec();
             self.places.entry(place).or_insert_with(|| (location, Vec::new())).1.push(credential);
         }
+    }
+
+    /// Whether the kubelet finds this entry: a file of the form of the other Secret type parses, and is of no use to it.
+    pub fn offers(&self, entry: &Entry) -> bool {
+        self.places.values().flat_map(|(_, credentials)| credentials).any(|found| {
+            found.key == entry.registry()
+                && found.username == entry.username()
+                && found.password.expose() == entry.password().expose().as_bytes()
+        })
     }
 
     /// Every credential that the kubelet tries, in its order; none means an anonymous pull.

@@ -119,3 +119,20 @@ fn text_that_is_not_unicode_reads_as_replacement_characters_and_auth_keeps_its_b
     assert_eq!(decoded(r#"{"username":"\ud83d"}"#).as_deref(), Some("\u{fffd}:"));
     assert_eq!(decoded(r#"{"auth":"dTr/AA=="}"#).as_deref(), Some("u:\\xff\\x00"));
 }
+
+#[test]
+fn an_entry_is_offered_only_by_a_file_of_the_secrets_own_form() {
+    let flat = r#"{"quay.io":{"username":"robot","password":"fake"}}"#;
+    let nested = format!(r#"{{"auths":{flat}}}"#);
+    let config = crate::docker_config::DockerConfig::parse(flat.as_bytes()).unwrap();
+    for (secret_type, data, offered) in [
+        (Dockercfg, flat, true),
+        (DockerConfigJson, &*nested, true),
+        (Dockercfg, &*nested, false),
+        (DockerConfigJson, flat, false),
+        (Dockercfg, r#"{"quay.io":{"username":"robot","password":"other"}}"#, false),
+    ] {
+        let keyring = Keyring::from_secrets(&[(secret_type, data.as_bytes())]).unwrap();
+        assert_eq!(keyring.offers(&config.entries()[0]), offered, "{secret_type:?} {data}");
+    }
+}
