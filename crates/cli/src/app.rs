@@ -53,6 +53,7 @@ async fn dispatch(command: Command, config: ClientConfig, global: &Global) -> an
         Command::Link(command) => command.run(&session).await,
         Command::Grant(command) => command.run(&session).await,
         Command::Cluster(command) => command.run(&session).await,
+        Command::Adopt(arguments) => arguments.run(&session).await,
         Command::Status(arguments) => arguments.run(&session).await,
         Command::Plan(arguments) => arguments.run(&session).await,
         Command::Sync(arguments) => arguments.run(&session).await,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::{audit, cluster, credential, dev, grant, link, output::Format, pki, plan, status, sync};
+use crate::{adopt, audit, cluster, credential, dev, grant, link, output::Format, pki, plan, status, sync};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -59,6 +59,9 @@ pub(crate) enum Command {
     /// Clusters and who may act for them
     #[command(subcommand, after_help = cluster::EXAMPLES)]
     Cluster(cluster::Command),
+    /// What pull secrets and image-role bindings a cluster has already; takes over those that are asked for
+    #[command(after_help = adopt::EXAMPLES)]
+    Adopt(adopt::Arguments),
     /// How far the clusters agree with what was declared
     #[command(after_help = status::EXAMPLES)]
     Status(status::Arguments),
@@ -103,6 +106,7 @@ impl Command {
             Self::Link(command) => command.title(),
             Self::Grant(command) => command.title(),
             Self::Cluster(command) => command.title(),
+            Self::Adopt(_) => "pullpass adopt",
             Self::Status(_) => "pullpass status",
             Self::Plan(_) => "pullpass plan",
             Self::Sync(_) => "pullpass sync",

@@ -1,13 +1,14 @@
 //! The `pullpass` command: declares and watches image pull secrets and grants over gRPC.
 //!
 //! ```text
-//!  main ─► args::Cli ─► app::run ─► credential, link, grant, cluster, status, plan, sync, audit ─► client::Session ─► services
+//!  main ─► args::Cli ─► app::run ─► credential, link, grant, cluster, status, plan, sync, audit, adopt ─► client::Session ─► services
 //!                                 ├► pki, completion         nothing but files            output ─► stdout
 //!                                 └► dev                      the services themselves      failure ─► stderr, exit code
 //! ```
 //!
 //! Data goes to stdout and everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage.
 
+mod adopt;
 mod app;
 mod args;
 mod audit;

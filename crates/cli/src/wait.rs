@@ -13,7 +13,9 @@ use std::{collections::BTreeSet, time::Duration};
 use anyhow::bail;
 use clap::Args;
 use futures::StreamExt as _;
-use pullpass_api::grant::v1::{GetSyncStatusRequest, WatchSyncStatusRequest, WatchSyncStatusResponse};
+use pullpass_api::grant::v1::{
+    GetSyncStatusRequest, SyncStatus, WatchSyncStatusRequest, WatchSyncStatusResponse,
+};
 use tokio::time::Instant;
 use tonic::{Code, Status, Streaming};
 
@@ -23,8 +25,10 @@ use crate::{client::Grants, failure::CallError, progress::Progress, values};
 
 /// How long a service that went away is left alone before the next try.
 const AGAIN: Duration = Duration::from_millis(500);
-/// How often a deletion is looked after.
+/// How often a deletion or a state is looked after.
 const LOOK: Duration = Duration::from_millis(250);
+/// How long a state is waited for that is on the way to something else.
+const UNTIL: Duration = Duration::from_mins(2);
 
 /// Whether to wait, and how long.
 #[derive(Debug, Clone, Args)]
@@ -118,6 +122,34 @@ impl Wait {
             tokio::time::sleep(LOOK).await;
         }
         Ok(())
+    }
+}
+
+/// Until the status of `name` in one cluster is as `is` wants it.
+pub(crate) async fn until(
+    grants: &Grants,
+    name: &str,
+    cluster: &str,
+    is: impl Fn(&SyncStatus) -> bool,
+) -> anyhow::Result<()> {
+    let deadline = Instant::now() + UNTIL;
+    let progress = Progress::new();
+    let request = GetSyncStatusRequest { names: vec![name.to_owned()], cluster: cluster.to_owned() };
+    loop {
+        let status =
+            grants.call("get the status", async |mut c| c.get_sync_status(request.clone()).await).await;
+        let rows = match status {
+            Err(error) if !passes(error.code()) => return Err(error.into()),
+            Err(error) => vec![error.to_string()],
+            Ok(status) if status.statuses.iter().any(&is) => return Ok(()),
+            Ok(status) => status.statuses.iter().map(judge::describe).collect(),
+        };
+        if Instant::now() >= deadline {
+            let seconds = UNTIL.as_secs();
+            bail!("{name} is not there after {seconds} s; run the same command again\n{}", rows.join("\n"));
+        }
+        progress.tell(&rows.join("; "));
+        tokio::time::sleep(LOOK).await;
     }
 }
 
