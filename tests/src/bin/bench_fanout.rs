@@ -37,8 +37,8 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(name = "./just bench-fanout")]
 struct Arguments {
-    /// How many namespaces
-    #[arg(default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..))]
+    /// How many namespaces; with fewer the deletions of half of them would not be held
+    #[arg(default_value_t = 1000, value_parser = clap::value_parser!(u32).range(102..))]
     namespaces: u32,
     /// How often each side has its turn
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]

@@ -7,6 +7,7 @@ use e2e::{Cluster, World, pullpass::Service};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, api::PostParams};
 use pullpass_api::{
+    applier::v1::{GetSyncStatusRequest, SyncRequest},
     credential::v1::{
         AddCredentialVersionRequest, CreateCredentialRequest, Material, RegistryLogin, material::Source,
     },
@@ -114,12 +115,29 @@ impl Bench {
         Ok(())
     }
 
-    /// Takes a link back.
+    /// Takes a link back, and waits until the applier holds the many deletions, as it must.
     pub(crate) async fn unlink(&self, name: &str) -> anyhow::Result<()> {
         let mut grants = self.world.pullpass.grant_manager(&self.world.pullpass.admin());
         let name = format!("secretLinks/{name}");
         let request = DeleteSecretLinkRequest { name, ..Default::default() };
         grants.delete_secret_link(request).await.context("failed to delete the link")?;
+        let mut applier = self.world.pullpass.cluster_applier(&self.world.pullpass.admin());
+        loop {
+            let status = applier.get_sync_status(GetSyncStatusRequest {}).await?.into_inner();
+            let mut reasons = status.statuses.iter().flat_map(|status| &status.reasons);
+            if reasons.any(|reason| reason.code == "DELETIONS_HELD") {
+                return Ok(());
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Lets the deletions go.
+    pub(crate) async fn confirm(&self) -> anyhow::Result<()> {
+        let mut applier = self.world.pullpass.cluster_applier(&self.world.pullpass.admin());
+        let request = SyncRequest { confirm_deletions: true };
+        let answer = applier.sync(request).await.context("failed to confirm the deletions")?.into_inner();
+        anyhow::ensure!(answer.confirmed_deletions > 0, "nothing was confirmed");
         Ok(())
     }
 

@@ -71,8 +71,10 @@ async fn applier_turn(
     let (done, began) = (bench.observer.all_written(NAME, namespaces), Instant::now());
     bench.rotate(round).await?;
     times.rotation.add_time(done.await? - began);
-    let (done, began) = (bench.observer.none_names(NAME, namespaces), Instant::now());
+    let done = bench.observer.none_names(NAME, namespaces);
     bench.unlink(NAME).await?;
+    let began = Instant::now();
+    bench.confirm().await?;
     done.await?;
     bench.gone(NAME).await?;
     times.unlink.add_time(began.elapsed());

@@ -50,10 +50,6 @@ pub(crate) async fn run(bench: &Bench) -> anyhow::Result<()> {
     println!("  at rest: {}", at_rest.milliseconds());
     println!("    of which after the controller manager has made the account: {}", own.milliseconds());
     println!("  during a fan-out over {} others: {}", bench.namespaces.len(), busy.milliseconds());
-    for link in [FANOUT, LINK] {
-        bench.unlink(link).await?;
-        bench.gone(link).await?;
-    }
     Ok(())
 }
 
