@@ -25,6 +25,7 @@ use crate::{
         object::{Account, BindingFacts, Identity, SecretFacts, SlimSecret},
     },
     desired::Name,
+    failpoint,
     plan::{Action, Change, Edit, Question, Step, View},
     state::Shared,
 };
@@ -113,6 +114,7 @@ impl Applier {
 
     async fn carry_out(&self, namespace: &Namespace, action: &Action) -> Result<(), Setback> {
         let at = |name| Target { namespace, name };
+        failpoint::pass("before", step(&action.change));
         let result = match &action.change {
             Change::CreateSecret { name, content } => {
                 self.create::<SecretFacts>(at(name), body::secret(at(name), content)).await
@@ -137,6 +139,7 @@ impl Applier {
             Change::DeleteBinding { name, was } => self.delete::<BindingFacts>(at(name), was).await,
             Change::Ask { name, question } => self.ask(at(name), question).await,
         };
+        failpoint::pass("after", step(&action.change));
         result.map_err(|problem| problem.of(action))
     }
 
@@ -177,6 +180,7 @@ impl Applier {
         body: Vec<u8>,
     ) -> Result<(), Trouble> {
         self.delete::<S>(at, was).await?;
+        failpoint::pass("amid", "recreate");
         self.create::<S>(at, body).await
     }
 
@@ -283,6 +287,22 @@ impl Trouble {
             Self::Moved => Setback::Moved,
             Self::Error(error) => Setback::Failed { causes: causes(action), error },
         }
+    }
+}
+
+/// What a change is called where a test wants to end the process.
+const fn step(change: &Change) -> &'static str {
+    match change {
+        Change::CreateSecret { .. } => "create-secret",
+        Change::UpdateSecret { .. } => "update-secret",
+        Change::RecreateSecret { .. } => "recreate-secret",
+        Change::DeleteSecret { .. } => "delete-secret",
+        Change::EditAccount { .. } => "edit-account",
+        Change::CreateBinding { .. } => "create-binding",
+        Change::UpdateBinding { .. } => "update-binding",
+        Change::RecreateBinding { .. } => "recreate-binding",
+        Change::DeleteBinding { .. } => "delete-binding",
+        Change::Ask { .. } => "ask",
     }
 }
 

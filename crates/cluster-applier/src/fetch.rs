@@ -19,6 +19,7 @@ use tonic_types::StatusExt;
 use tracing::Instrument;
 
 use crate::{
+    failpoint,
     material::{Failure, Order, Rendered},
     plan::{Reason, Standing},
     queue::jittered,
@@ -83,8 +84,10 @@ impl Fetcher {
     async fn fetch(&self, order: &Order) -> Result<Rendered, Status> {
         let request = IssueTicketRequest { secret_link: order.link.to_string() };
         let issued = limited(self.grant_manager.clone().issue_ticket(request)).await;
+        failpoint::pass("after", "ticket");
         let request = FetchPullSecretRequest { ticket: issued?.into_inner().ticket };
         let fetched = limited(self.credential_store.clone().fetch_pull_secret(request)).await?.into_inner();
+        failpoint::pass("after", "fetch");
         rendered(order, fetched)
     }
 }

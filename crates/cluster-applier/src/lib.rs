@@ -24,6 +24,7 @@ mod cluster;
 pub mod config;
 mod desired;
 mod error;
+mod failpoint;
 mod fetch;
 mod follow;
 mod grpc;

@@ -15,7 +15,7 @@ use tracing::Instrument;
 use crate::{
     apply::{Applier, Setback},
     cluster::client::Error,
-    error,
+    error, failpoint,
     plan::{self, Outcome, Outcomes, Reason, Standing},
     queue::{End, Job},
 };
@@ -64,8 +64,10 @@ async fn work(applier: Arc<Applier>, job: Job) {
     let span = tracing::info_span!("reconcile", otel.name = "reconcile", k8s.namespace = namespace);
     telemetry::continue_trace(&span, &job.trace);
     let began = Instant::now();
+    failpoint::pass("after", "take");
     let (outcomes, end) = reconcile(&applier, &job.namespace).instrument(span).await;
     let now = Instant::now();
+    failpoint::pass("before", "done");
     let backlog = applier.shared.with(|state| {
         state.done(&job.namespace, outcomes, end, now);
         state.backlog()

@@ -7,6 +7,7 @@ use pullpass_runtime::Connection;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
+    failpoint,
     queue::jittered,
     state::{Shared, State},
 };
@@ -32,7 +33,9 @@ pub(crate) async fn run(mut client: GrantManagerClient<Connection>, shared: Arc<
         if !again && last.as_ref() == Some(&report) && connections == connection {
             continue;
         }
+        failpoint::pass("before", "report");
         let sent = tokio::time::timeout(LIMIT, client.report_sync(report.clone())).await;
+        failpoint::pass("after", "report");
         not_before = Instant::now() + APART;
         let problem = match sent {
             Ok(Ok(_)) => {

@@ -15,6 +15,7 @@ mod dev;
 mod dice;
 mod door;
 mod drift;
+mod faults;
 mod guard;
 mod harness;
 mod idle;

@@ -1,0 +1,10 @@
+//! Whatever breaks between applier and API server, and wherever the applier is killed: always the same final state, no
+//! orphan, no foreign object touched; what fails is reported, and the others go on.
+
+mod change;
+mod cluster;
+mod declare;
+mod model;
+mod refused;
+mod rounds;
+mod storm;
