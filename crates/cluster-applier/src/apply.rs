@@ -1,5 +1,6 @@
-//! Carries out a plan: everything at once, save that service accounts name a Secret only while it is there. Entries are
-//! appended after it was created and removed before it goes: whenever we are cut off, the Secret tells whose they are.
+//! Carries out a plan: first the questions, which shall not be answered by what we are about to do; then everything at
+//! once, save that service accounts name a Secret only while it is there. Entries are appended after it was created and
+//! removed before it goes: whenever we are cut off, the Secret tells whose they are.
 //! Whatever the API server answers is noted in the index, so that the next plan is made from it and not from the watch,
 //! which comes later.
 
@@ -80,11 +81,14 @@ impl Stored for Account {
 impl Applier {
     /// Carries out the actions, and gives the setbacks.
     pub(crate) async fn apply(&self, namespace: &Namespace, actions: Vec<Action>) -> Vec<Setback> {
+        let (questions, others): (Vec<_>, Vec<_>) =
+            actions.into_iter().partition(|action| matches!(action.change, Change::Ask { .. }));
         let (deletions, others): (Vec<_>, Vec<_>) =
-            actions.into_iter().partition(|action| matches!(action.change, Change::DeleteSecret { .. }));
+            others.into_iter().partition(|action| matches!(action.change, Change::DeleteSecret { .. }));
         let (edits, writes): (Vec<_>, Vec<_>) =
             others.into_iter().partition(|action| matches!(action.change, Change::EditAccount { .. }));
         let mut setbacks = Vec::new();
+        self.carry_out_all(namespace, &questions, &mut setbacks).await;
         let failed = self.carry_out_all(namespace, &writes, &mut setbacks).await;
         let absent: BTreeSet<_> = failed.into_iter().filter_map(to_be_created).collect();
         let edits: Vec<_> = edits.into_iter().filter_map(|action| without(action, &absent)).collect();

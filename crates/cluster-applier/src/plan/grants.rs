@@ -59,7 +59,8 @@ fn binding_change(view: &View, grant: &GrantName, what: &Grant) -> Result<Option
         return Err(Reason::pending("BINDING_TERMINATING", "RoleBinding", &name, message));
     }
     let binding = Binding { grant: grant.clone(), role: what.role(), subject: subject(what.subject()) };
-    if facts.is_none() && what.is_within_one_project() {
+    let alone = || !permitted_by_ours(view, &name, &binding.subject);
+    if facts.is_none() && what.is_within_one_project() && alone() {
         let question = Question { subject: binding.subject.clone(), role: binding.role };
         match view.state.permitted.get(&question) {
             Some(true) => return Err(already_permitted(view, &name)),
@@ -76,6 +77,17 @@ fn binding_change(view: &View, grant: &GrantName, what: &Grant) -> Result<Option
         Some(change) => Ok(change),
         None => Ok(Some((Change::CreateBinding { name, binding }, format!("{grant} wants it here")))),
     }
+}
+
+/// Whether another binding of ours may permit it, which does not count: it goes when its own grant does.
+fn permitted_by_ours(view: &View, name: &str, subject: &SubjectFacts) -> bool {
+    let own = format!("system:serviceaccounts:{}", view.name);
+    let groups = ["system:authenticated", "system:serviceaccounts", &own];
+    let covers = |other: &SubjectFacts| {
+        other == subject || (other.kind == "Group" && groups.contains(&other.name.as_str()))
+    };
+    let ours = view.state.bindings.iter().filter(|(_, facts)| managed_for(&facts.marks).is_some());
+    ours.filter(|(other, _)| *other != name).any(|(_, facts)| facts.subjects.iter().any(covers))
 }
 
 /// How a RoleBinding of ours is brought to the right role, subject and marks.

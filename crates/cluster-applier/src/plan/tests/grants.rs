@@ -135,6 +135,28 @@ fn within_one_project_the_cluster_is_asked_first() {
 }
 
 #[test]
+fn what_another_binding_of_ours_permits_does_not_count() {
+    let grant = there().with_grant(&grant_to(account_of("a")));
+    let all =
+        SubjectFacts { kind: "Group".into(), name: "system:serviceaccounts:a".into(), ..Default::default() };
+    let user = SubjectFacts { kind: "User".into(), name: "alice".into(), ..Default::default() };
+    let same = binding_for(&grant_to(account_of("a"))).subjects;
+    for (subjects, labelled, done) in [
+        (same.clone(), true, "create RoleBinding pullpass-share"),
+        (vec![all], true, "create RoleBinding pullpass-share"),
+        (vec![user], true, "ask about RoleBinding pullpass-share"),
+        (same, false, "ask about RoleBinding pullpass-share"),
+    ] {
+        let marks = Marks { labelled, cause: Some("other".into()) };
+        let facts = BindingFacts { marks, subjects, ..binding_for(&grant_to(account_of("a"))) };
+        let mut view = grant.clone();
+        view.state.bindings.insert("other".into(), facts);
+        let plan = namespace(&view);
+        assert!(said(&plan).iter().any(|action| action == done), "{:?}", said(&plan));
+    }
+}
+
+#[test]
 fn a_project_that_does_not_exist_is_waited_for() {
     let mut view = there().with_grant(&grant_to(account_of("b")));
     view.state.facts = None;
