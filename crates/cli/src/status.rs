@@ -164,6 +164,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_remarkable_about_a_link_that_is_synced_is_told_too() {
+        let mut status = status();
+        let row = &mut status.statuses[0];
+        (row.state, row.synced, row.failed) = (SyncState::Synced.into(), 3, 0);
+        row.reasons[0] = SyncReason {
+            namespace: "a".into(),
+            code: "POD_BEFORE_LINK".into(),
+            message: "pod web-1 cannot pull".into(),
+        };
+        let text = render(Format::Table, &status).unwrap();
+        assert!(
+            text.contains("SYNCED") && text.contains("POD_BEFORE_LINK in a: pod web-1 cannot pull"),
+            "{text}"
+        );
+    }
+
+    #[test]
     fn json_is_the_answer_of_the_api() {
         let value: serde_json::Value =
             serde_json::from_str(&render(Format::Json, &status()).unwrap()).unwrap();

@@ -9,4 +9,5 @@
 pub(crate) mod client;
 pub(crate) mod index;
 pub(crate) mod object;
+pub(crate) mod pod;
 pub(crate) mod watch;

@@ -3,13 +3,15 @@
 //!
 //! ```text
 //!  View ─► links ──► Secrets (create, update, recreate, delete)   ┐
-//!      │        └──► entries of the service accounts' lists       ├─► actions, in order of execution
+//!      │        ├──► entries of the service accounts' lists       ├─► actions, in order of execution
+//!      │        └──► pods that came before their entry (told)    │
 //!      └─► grants ─► RoleBindings, questions about permissions    ┘   outcomes, by link and grant
 //! ```
 
 pub(crate) mod grants;
 pub(crate) mod links;
 pub(crate) mod ownership;
+mod pods;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

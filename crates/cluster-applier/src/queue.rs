@@ -112,6 +112,11 @@ impl Queue {
         }
     }
 
+    /// Whether a namespace that failed comes again by itself: until then, looking at it means trying it again.
+    pub(crate) fn waits_for_retry(&self, namespace: &Namespace) -> bool {
+        self.entries.get(namespace).is_some_and(|entry| entry.failures > 0 && !entry.running)
+    }
+
     /// The next job, which then counts as under way.
     pub(crate) fn take(&mut self, now: Instant) -> Option<Job> {
         self.wake(now);

@@ -14,14 +14,15 @@ use std::{
 use pullpass_api::grant::v1::SyncStatus;
 use pullpass_domain::{
     grant::Role,
-    name::{LinkName, Namespace},
+    link::{Link, Usage},
+    name::Namespace,
 };
 use tokio::sync::Notify;
 
 use self::standby::Standby;
 use crate::{
     board::Board,
-    cluster::index::Index,
+    cluster::{index::Index, object::NamespaceFacts},
     desired::{Desired, Name},
     guard::{Guard, Hold},
     lease::Turn,
@@ -222,6 +223,18 @@ impl State {
         }
     }
 
+    /// A pod that cannot pull came or went. That is told of where a link for pulling reaches, and nothing is done about it:
+    /// it is no reason to try again what failed.
+    pub(crate) fn stuck_pods_changed(&mut self, namespace: &Namespace) {
+        let facts = self.index.namespace(namespace).and_then(|state| state.facts.as_ref());
+        let mut links = self.desired.links.values().map(|link| &link.what);
+        let told = links.any(|link| link.usages().contains(&Usage::Pull) && reaches(link, namespace, facts));
+        if self.begun && told && !self.queue.waits_for_retry(namespace) {
+            self.queue.mark(namespace, Lane::Bulk, None, "");
+            self.ring(false);
+        }
+    }
+
     /// A `ClusterRole` appeared or went.
     pub(crate) fn set_role(&mut self, role: Role, exists: bool) {
         if self.index.set_role(role, exists) {
@@ -338,14 +351,10 @@ impl State {
     /// The same as if `desired` were the desired state. Links that are not in the real one count as proposed.
     fn view_of(&self, desired: &Desired, hold: Option<&Hold>, namespace: &Namespace) -> View {
         let state = self.index.namespace(namespace).cloned().unwrap_or_default();
-        let reached = |_: &LinkName, link: &pullpass_domain::link::Link| match &state.facts {
-            Some(facts) => link.namespaces().matches(namespace, &facts.labels),
-            None => link.namespaces().by().names().any(|name| name == namespace),
-        };
         let links: BTreeMap<_, _> = desired
             .links
             .iter()
-            .filter(|(name, link)| reached(name, &link.what))
+            .filter(|(_, link)| reaches(&link.what, namespace, state.facts.as_ref()))
             .map(|(n, l)| (n.clone(), l.clone()))
             .collect();
         let grants = desired.grants.iter().filter(|(_, grant)| grant.what.project() == namespace);
@@ -382,6 +391,14 @@ impl State {
     fn ring(&mut self, report: bool) {
         self.bells.work = true;
         self.bells.report |= report;
+    }
+}
+
+/// Whether a link is for a namespace, of which nothing is known while it does not exist.
+fn reaches(link: &Link, namespace: &Namespace, facts: Option<&NamespaceFacts>) -> bool {
+    match facts {
+        Some(facts) => link.namespaces().matches(namespace, &facts.labels),
+        None => link.namespaces().by().names().any(|name| name == namespace),
     }
 }
 

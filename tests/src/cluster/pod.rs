@@ -25,16 +25,21 @@ impl Cluster {
         self.api::<Pod>(namespace).create(&PostParams::default(), &pod).await.map(drop)
     }
 
-    /// Waits until its container is in one of these states: `Running`, or the reason why it waits or ended.
-    pub async fn pod_becomes(&self, namespace: &str, name: &str, one_of: &[&str]) -> String {
+    /// The state of its container: `Running`, or the reason why it waits or ended; empty while nothing is known.
+    pub async fn pod_state(&self, namespace: &str, name: &str) -> String {
+        let pod = self.api::<Pod>(namespace).get_opt(name).await.expect("a pod or none");
+        let containers = pod.and_then(|pod| pod.status).and_then(|status| status.container_statuses);
+        let first = containers.into_iter().flatten().next().and_then(|container| container.state);
+        first.as_ref().map(say).unwrap_or_default()
+    }
+
+    /// Waits until it is in one of these states.
+    pub async fn pod_becomes(&self, namespace: &str, name: &str, one_of: &[&str]) {
         eventually(format!("pod {namespace}/{name} is {one_of:?}"), async || {
-            let pod = self.api::<Pod>(namespace).get_opt(name).await.map_err(|e| e.to_string())?;
-            let status = pod.and_then(|pod| pod.status).unwrap_or_default();
-            let container = status.container_statuses.iter().flatten().next();
-            let state = container.and_then(|container| container.state.as_ref()).map(say).unwrap_or_default();
-            if one_of.contains(&state.as_str()) { Ok(state) } else { Err(format!("{state:?} {status:?}")) }
+            let state = self.pod_state(namespace, name).await;
+            seen(one_of.contains(&state.as_str()), state)
         })
-        .await
+        .await;
     }
 
     /// Deletes it at once, and waits until it is gone.

@@ -4,10 +4,12 @@
 use e2e::{Scenario, command::Output};
 
 /// What the applier's service account may not do, as `kubectl auth can-i` is asked.
-const DENIED: [&[&str]; 18] = [
+const DENIED: [&[&str]; 20] = [
     &["get", "pods", "-A"],
     &["get", "configmaps", "-A"],
     &["create", "pods", "-A"],
+    &["patch", "pods", "-A"],
+    &["delete", "pods", "-A"],
     &["delete", "namespaces"],
     &["patch", "namespaces"],
     &["create", "namespaces"],
@@ -25,8 +27,9 @@ const DENIED: [&[&str]; 18] = [
     &["create", "leases", "-n", "kube-system"],
 ];
 
-const ALLOWED: [&[&str]; 11] = [
+const ALLOWED: [&[&str]; 12] = [
     &["watch", "namespaces"],
+    &["watch", "pods", "-A"],
     &["patch", "serviceaccounts", "-A"],
     &["create", "secrets", "-A"],
     &["delete", "secrets", "-A"],

@@ -24,6 +24,7 @@ mod linking;
 mod node;
 mod page;
 mod plan;
+mod pods;
 mod trace;
 mod trust;
 mod writes;

@@ -152,8 +152,9 @@ fn counts(status: &WatchSyncStatusResponse, waiting: usize) -> String {
     let all = status.statuses.len().max(waiting);
     let more = |n: i64, what: &str| if n > 0 { format!(", {n} {what}") } else { String::new() };
     let (failed, leaving) = (more(failed, "failed"), more(leaving, "still to be left"));
+    let unsynced = status.statuses.iter().filter(|row| row.state() != SyncState::Synced);
+    let mut reasons = unsynced.flat_map(|row| &row.reasons);
     // What waits for a decision does not pass by waiting.
-    let mut reasons = status.statuses.iter().flat_map(|row| &row.reasons);
     let reason = reasons.clone().find(|reason| reason.code == HELD).or_else(|| reasons.next());
     let reason = reason.map(|first| format!("; {}: {}", first.code, first.message)).unwrap_or_default();
     format!("waiting for {waiting} of {all}: {synced} of {wanted} namespaces done{failed}{leaving}{reason}")

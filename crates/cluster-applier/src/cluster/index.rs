@@ -8,7 +8,10 @@ use pullpass_domain::{
     name::{LinkName, Namespace, ServiceAccount},
 };
 
-use super::object::{Account, BindingFacts, Identity, NamespaceFacts, SecretFacts};
+use super::{
+    object::{Account, BindingFacts, Identity, NamespaceFacts, SecretFacts},
+    pod::StuckPod,
+};
 use crate::plan::{Question, ownership};
 
 /// One namespace.
@@ -19,6 +22,8 @@ pub(crate) struct NamespaceState {
     pub(crate) accounts: BTreeMap<ServiceAccount, Account>,
     pub(crate) secrets: BTreeMap<String, SecretFacts>,
     pub(crate) bindings: BTreeMap<String, BindingFacts>,
+    /// Those that cannot pull an image, and no others.
+    pub(crate) pods: BTreeMap<String, StuckPod>,
     /// Secrets of ours that somebody took away while service accounts name them: these entries are ours still.
     pub(crate) departed: BTreeMap<String, LinkName>,
     /// What the API server answered when it was last asked.
@@ -75,6 +80,7 @@ macro_rules! kept {
 }
 kept!(Account, ServiceAccount, accounts, [labels, pull, mount]);
 kept!(BindingFacts, String, bindings, [marks, role, subjects, terminating]);
+kept!(StuckPod, String, pods, [account, pull, image]);
 kept!(SecretFacts, String, secrets, [marks, secret_type, data, immutable, terminating]
     fn depart(self, name: &String, state: &mut NamespaceState) {
         let link = ownership::managed_for(&self.marks).and_then(|id| LinkName::from_id(id).ok());

@@ -30,6 +30,7 @@ use super::{
     object::{
         Account, BindingFacts, Identity, MANAGED_BY, NamespaceFacts, PULLPASS, SecretFacts, SlimSecret,
     },
+    pod::{SlimPod, StuckPod},
 };
 use crate::{
     config::LeaseConfig,
@@ -37,7 +38,7 @@ use crate::{
     state::{Shared, State},
 };
 
-/// The names of the caches, each filled by one watch.
+/// The names of the caches without which nothing is done, each filled by one watch.
 pub(crate) const CACHES: [&str; 7] = [
     "namespaces",
     "serviceaccounts",
@@ -47,6 +48,9 @@ pub(crate) const CACHES: [&str; 7] = [
     "image-pusher",
     "image-builder",
 ];
+
+/// The cache of pods: by it we tell more, and do nothing.
+const PODS: &str = "pods";
 
 /// A watch ends by itself after this many seconds and is taken up again: so long may a dead connection go unnoticed.
 const TURN_SECONDS: u32 = 120;
@@ -67,6 +71,9 @@ pub(crate) fn start(cluster: &Cluster, shared: &Arc<Shared>, shutdown: &Shutdown
     keep(accounts).watch(Api::<ApiServiceAccount>::all(client()), config(), Objects::<Account>::default());
     keep(secrets).watch(Api::<SlimSecret>::all(client()), ours.clone(), Objects::<SecretFacts>::default());
     keep(bindings).watch(Api::<RoleBinding>::all(client()), ours, Objects::<BindingFacts>::default());
+    // A pod that cannot pull stays pending, if it never ran. The API server's cache is new enough for the first list.
+    let pending = config().fields("status.phase=Pending").any_semantic();
+    keep(PODS).watch(Api::<SlimPod>::all(client()), pending, Objects::<StuckPod>::default());
     for (role, cache) in Role::ALL.into_iter().zip(roles) {
         let this = config().fields(&format!("metadata.name={}", role.cluster_role()));
         keep(cache).watch(
@@ -132,7 +139,9 @@ impl Keeper {
                     Err(error) => {
                         failures += 1;
                         self.complain(&error, failures);
-                        tokio::time::sleep(jittered(failures).min(PATIENCE)).await;
+                        // What is forbidden stays so for a while.
+                        let patience = if is_forbidden(&error) { Duration::MAX } else { PATIENCE };
+                        tokio::time::sleep(jittered(failures).min(patience)).await;
                         if is_forgotten(&error) {
                             break;
                         }
@@ -168,8 +177,13 @@ impl Keeper {
             watcher::Error::WatchError(status) => format!("watch: {} {}", status.code, status.reason),
             watcher::Error::NoResourceVersion => "the API server names no version".to_owned(),
         };
+        let consequence = if is_forbidden(error) && self.cache == PODS {
+            "pods that have to be recreated are not told of before deploy/cluster-applier/rbac.yaml is applied"
+        } else {
+            "watch interrupted, it is taken up again"
+        };
         if failures.is_power_of_two() {
-            tracing::warn!(cache = self.cache, problem, failures, "watch interrupted, it is taken up again");
+            tracing::warn!(cache = self.cache, problem, failures, "{consequence}");
         }
     }
 }
@@ -186,6 +200,17 @@ fn describe(verb: &str, error: &kube::Error) -> String {
 /// which it is an event.
 fn is_forgotten(error: &watcher::Error) -> bool {
     matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status)) if status.code == 410)
+}
+
+/// Whether the right to list or watch is missing.
+fn is_forbidden(error: &watcher::Error) -> bool {
+    let (watcher::Error::InitialListFailed(problem)
+    | watcher::Error::WatchStartFailed(problem)
+    | watcher::Error::WatchFailed(problem)) = error
+    else {
+        return false;
+    };
+    matches!(problem, kube::Error::Api(status) if status.code == 403)
 }
 
 /// Where what a watch tells goes. A list lies between `begin` and `end`.
@@ -230,10 +255,18 @@ impl Sink<PartialObjectMeta<ApiNamespace>> for Namespaces {
 }
 
 /// An object of the index, as it comes from the API server.
-trait FromApi<K>: Kept + From<K> {
+trait FromApi<K>: Kept {
     fn name_of(object: &K) -> Option<Self::Name>;
+    /// None if, as it is now, there is nothing to be kept of it.
+    fn kept_of(object: K) -> Option<Self>;
     /// Whether it stays although a list does not name it, because it was looked up and is not watched.
-    fn is_unwatched(&self) -> bool;
+    fn is_unwatched(&self) -> bool {
+        false
+    }
+    /// What follows from a change.
+    fn changed(state: &mut State, namespace: &Namespace) {
+        state.namespace_changed(namespace);
+    }
 }
 
 impl FromApi<ApiServiceAccount> for Account {
@@ -241,14 +274,32 @@ impl FromApi<ApiServiceAccount> for Account {
         ServiceAccount::new(object.name_any()).ok()
     }
 
-    fn is_unwatched(&self) -> bool {
-        false
+    fn kept_of(object: ApiServiceAccount) -> Option<Self> {
+        Some(object.into())
+    }
+}
+
+impl FromApi<SlimPod> for StuckPod {
+    fn name_of(object: &SlimPod) -> Option<String> {
+        Some(object.name_any())
+    }
+
+    fn kept_of(object: SlimPod) -> Option<Self> {
+        Self::of(object)
+    }
+
+    fn changed(state: &mut State, namespace: &Namespace) {
+        state.stuck_pods_changed(namespace);
     }
 }
 
 impl FromApi<SlimSecret> for SecretFacts {
     fn name_of(object: &SlimSecret) -> Option<String> {
         Some(object.name_any())
+    }
+
+    fn kept_of(object: SlimSecret) -> Option<Self> {
+        Some(object.into())
     }
 
     fn is_unwatched(&self) -> bool {
@@ -259,6 +310,10 @@ impl FromApi<SlimSecret> for SecretFacts {
 impl FromApi<RoleBinding> for BindingFacts {
     fn name_of(object: &RoleBinding) -> Option<String> {
         Some(object.name_any())
+    }
+
+    fn kept_of(object: RoleBinding) -> Option<Self> {
+        Some(object.into())
     }
 
     fn is_unwatched(&self) -> bool {
@@ -296,8 +351,13 @@ where
 
     fn put(&mut self, state: &mut State, object: K, listed: bool) {
         let Some((namespace, name)) = place_of::<K, O>(&object) else { return };
-        if state.index.put(&namespace, name.clone(), O::from(object)) {
-            state.namespace_changed(&namespace);
+        let was = Identity::of(object.meta());
+        let changed = match O::kept_of(object) {
+            Some(kept) => state.index.put(&namespace, name.clone(), kept),
+            None => state.index.remove::<O>(&namespace, &name, Some(&was)),
+        };
+        if changed {
+            O::changed(state, &namespace);
         }
         if listed {
             self.listed.insert((namespace, name));
@@ -307,13 +367,14 @@ where
     fn remove(&mut self, state: &mut State, object: &K) {
         let Some((namespace, name)) = place_of::<K, O>(object) else { return };
         if state.index.remove::<O>(&namespace, &name, Some(&Identity::of(object.meta()))) {
-            state.namespace_changed(&namespace);
+            O::changed(state, &namespace);
         }
     }
 
     fn end(&mut self, state: &mut State) {
-        let changed = state.index.retain::<O>(&std::mem::take(&mut self.listed), O::is_unwatched);
-        state.namespaces_changed(&changed);
+        for namespace in state.index.retain::<O>(&std::mem::take(&mut self.listed), O::is_unwatched) {
+            O::changed(state, &namespace);
+        }
     }
 }
 
@@ -367,3 +428,6 @@ impl Sink<Lease> for TheLease {
         self.news.send_replace(self.listed.take());
     }
 }
+
+#[cfg(test)]
+mod tests;

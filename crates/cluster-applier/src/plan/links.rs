@@ -10,6 +10,7 @@ use pullpass_domain::{
 use super::{
     Action, Change, Content, Edit, Entry, List, Outcome, Plan, Reason, Standing, Step, View,
     ownership::{Ownership, managed_for, seen_by},
+    pods,
 };
 use crate::{
     cluster::object::{Account, Digest, Identity, SecretFacts},
@@ -25,6 +26,7 @@ pub(super) fn plan(view: &View, plan: &mut Plan) {
         let found = find(view, name, &link.what, &mut outcome);
         if !matches!(found, Found::Blocked) {
             entries.extend(wanted_entries(view, &link.what, secret, &mut outcome));
+            pods::tell(view, &link.what, secret, &mut outcome);
         }
         if let Found::Wrong(change, reason) = found {
             writes.push(action(name, *change, reason));

@@ -20,6 +20,7 @@ use crate::{
     cluster::{
         index::NamespaceState,
         object::{Account, Identity, Marks, NamespaceFacts, SecretFacts, digest_of},
+        pod::StuckPod,
     },
     desired::{Desired, Wanted},
     material::{Material, Materials, Order, Rendered},
@@ -113,6 +114,16 @@ pub(crate) fn secret_of(link: &str, text: &str) -> SecretFacts {
     }
 }
 
+/// A pod of `default` that cannot pull, with this list of its own.
+pub(crate) fn stuck_pod(pull: &[&str]) -> StuckPod {
+    StuckPod {
+        identity: identity("pod"),
+        account: account_name("default"),
+        pull: pull.iter().map(ToString::to_string).collect(),
+        image: "quay.io/acme/app:1".into(),
+    }
+}
+
 /// Namespace `a` with a service account `default` whose lists are these.
 pub(crate) fn view(pull: &[&str], mount: &[&str]) -> View {
     let texts = |list: &[&str]| list.iter().map(ToString::to_string).collect();
@@ -151,6 +162,11 @@ impl View {
 
     pub(crate) fn with_secret(mut self, name: &str, secret: SecretFacts) -> Self {
         self.state.secrets.insert(name.into(), secret);
+        self
+    }
+
+    pub(crate) fn with_pod(mut self, name: &str, pod: StuckPod) -> Self {
+        self.state.pods.insert(name.into(), pod);
         self
     }
 

@@ -3,6 +3,7 @@
 mod grants;
 mod links;
 mod model;
+mod pods;
 
 use super::*;
 

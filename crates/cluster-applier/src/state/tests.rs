@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use pullpass_api::grant::v1::{ImageGrant, NamespaceSelection, SecretLink, SyncState, image_grant::Subject};
+use pullpass_api::grant::v1::{
+    ImageGrant, NamespaceSelection, SecretLink, SyncState, Usage, image_grant::Subject,
+};
 
 use super::*;
 use crate::{
@@ -116,6 +118,45 @@ fn new_material_goes_to_the_namespaces_that_want_it() {
     assert_eq!(status_of(&state), (SyncState::Pending, 1, 1));
     assert_eq!(marked(&mut state), ["a"]);
     assert!(state.materials.of(&link_name("web")).rendered.is_some());
+}
+
+#[test]
+fn a_pod_that_cannot_pull_is_news_where_a_link_for_pulling_reaches_and_nowhere_else() {
+    let only_a = |usage: Usage| {
+        let mut desired = Desired::default();
+        let selection = NamespaceSelection { names: vec!["a".into()], ..Default::default() };
+        desired.set_link(&SecretLink {
+            namespaces: Some(selection),
+            usages: vec![usage.into()],
+            ..link_message("web")
+        });
+        at_rest(desired, &["a", "b"])
+    };
+    for (usage, told) in [(Usage::Pull, vec!["a"]), (Usage::Mount, vec![])] {
+        let mut state = only_a(usage);
+        for namespace in ["a", "a", "b"] {
+            state.stuck_pods_changed(&ns(namespace));
+        }
+        assert_eq!(marked(&mut state), told, "{usage:?}");
+    }
+}
+
+#[test]
+fn a_pod_that_cannot_pull_is_no_reason_to_try_again_what_failed() {
+    let (mut state, now) = (at_rest(desired_link("web"), &["a"]), Instant::now());
+    let fail = |state: &mut State| {
+        let job = state.take(now).expect("a job");
+        state.done(&job.namespace, Outcomes::new(), End::Retry { not_before: None }, now);
+    };
+    state.namespace_changed(&ns("a"));
+    fail(&mut state);
+    state.stuck_pods_changed(&ns("a"));
+    assert_eq!(state.take(now), None);
+    state.namespace_changed(&ns("a"));
+    assert!(state.take(now).is_some());
+    state.stuck_pods_changed(&ns("a"));
+    state.done(&ns("a"), Outcomes::new(), End::Settled, now);
+    assert!(state.take(now).is_some(), "it came while the namespace was looked at");
 }
 
 #[test]

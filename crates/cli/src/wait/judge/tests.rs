@@ -107,3 +107,20 @@ fn a_failure_tells_counts_and_reasons() {
     assert_eq!(goal().judge(&status), Verdict::Failed(vec![expected.to_owned()]));
     assert_eq!(unfinished(&goal(), &status), [expected]);
 }
+
+#[test]
+fn the_progress_gives_a_reason_why_it_waits_and_not_what_is_remarkable_about_the_rest() {
+    let reason =
+        |code: &str| SyncReason { code: code.into(), message: "read this".into(), ..Default::default() };
+    let note = SyncStatus { reasons: vec![reason("POD_BEFORE_LINK")], ..synced() };
+    let waits = SyncStatus {
+        name: "secretLinks/z".into(),
+        state: SyncState::Pending.into(),
+        pending: 1,
+        reasons: vec![reason("NAMESPACE_NOT_FOUND")],
+        ..synced()
+    };
+    let status = WatchSyncStatusResponse { statuses: vec![note, waits], ..Default::default() };
+    let Verdict::Waiting(progress) = goal().judge(&status) else { panic!("it waits") };
+    assert!(progress.ends_with("; NAMESPACE_NOT_FOUND: read this"), "{progress}");
+}
