@@ -75,7 +75,7 @@ impl Arguments {
             tell(&proposals);
             return output::emit(&show::render(session.format, &proposals)?);
         }
-        choose(&mut proposals, &self.take_ownership)?;
+        choose(&mut proposals, &declared, &self.take_ownership)?;
         let site = Site { session, kubectl: &kubectl, cluster: &cluster };
         for pull in &proposals.pulls {
             site.pull(pull).await?;
@@ -95,16 +95,17 @@ impl Arguments {
     }
 }
 
-/// Leaves the proposals that were named.
-fn choose(proposals: &mut Proposals, names: &[String]) -> Result<(), Usage> {
+/// Leaves the proposals that were named. What an earlier run brought so far that the applier does the rest is no mistake.
+fn choose(proposals: &mut Proposals, declared: &Declared, names: &[String]) -> Result<(), Usage> {
     let pulls = proposals.pulls.iter().map(|pull| &pull.name);
     let valid: Vec<_> = pulls.chain(proposals.accesses.iter().map(|access| &access.name)).collect();
-    if let Some(unknown) = names.iter().find(|name| !valid.contains(name)) {
-        let valid: Vec<_> = valid.into_iter().map(String::as_str).collect();
-        let valid = if valid.is_empty() { "nothing".to_owned() } else { valid.join(", ") };
-        return Err(Usage(format!(
-            "`{unknown}` is not proposed (it may be ours already); proposed is: {valid}"
-        )));
+    for name in names.iter().filter(|name| !valid.contains(name)) {
+        if !declared.links_adopted(name) {
+            let valid: Vec<_> = valid.into_iter().map(String::as_str).collect();
+            let valid = if valid.is_empty() { "nothing".to_owned() } else { valid.join(", ") };
+            return Err(Usage(format!("`{name}` is not proposed; proposed is: {valid}")));
+        }
+        note(&format!("{name} is declared already; `pullpass status` says how far the clusters agree"));
     }
     proposals.pulls.retain(|pull| names.contains(&pull.name));
     proposals.accesses.retain(|access| names.contains(&access.name));

@@ -8,6 +8,7 @@
     reason = "in a test whatever does not work must stop it, in its helper functions too"
 )]
 
+mod adopt;
 mod canaries;
 mod cli;
 mod deploy;

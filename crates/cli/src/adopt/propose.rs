@@ -33,6 +33,17 @@ pub(super) struct Declared {
     pub(super) grants: BTreeMap<GrantName, Grant>,
 }
 
+impl Declared {
+    /// Whether an earlier run made a credential of this name and linked it.
+    pub(super) fn links_adopted(&self, id: &str) -> bool {
+        let credential = self.credentials.iter().find(|(name, _)| name.id() == id);
+        credential.is_some_and(|(name, stored)| {
+            stored.description.starts_with(secrets::ADOPTED)
+                && self.links.values().any(|link| link.credentials().contains(name))
+        })
+    }
+}
+
 /// What may be known of a stored credential.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Stored {

@@ -154,9 +154,12 @@ fn usable(secret: &Secret) -> Result<(SecretType, DockerConfig), String> {
     Ok((secret_type, config))
 }
 
+/// How the description of a credential begins that was made from a Secret.
+pub(super) const ADOPTED: &str = "adopted from Secret ";
+
 /// By this a credential is known again that an earlier run stored.
 fn description(cluster: &ClusterName, object: &Object) -> String {
-    format!("adopted from Secret {}/{} of cluster {}", object.namespace, object.name, cluster.id())
+    format!("{ADOPTED}{}/{} of cluster {}", object.namespace, object.name, cluster.id())
 }
 
 /// What an earlier run began and did not finish: it stored the credential, and what links it declared are those that
