@@ -80,27 +80,9 @@ fn pulls(account: &ServiceAccount, secret: &str) -> bool {
 #[tokio::test]
 async fn what_is_there_is_proposed_with_reasons_for_the_rest_and_no_secret_is_said() {
     let s = Scenario::shared().await;
-    let (a, b, c) = (s.namespace("hand-a").await, s.namespace("hand-b").await, s.namespace("hand-c").await);
+    let [a, b, c] = [s.namespace("hand-a").await, s.namespace("hand-b").await, s.namespace("hand-c").await];
     let (quay, lone) = (s.name("hand-quay"), s.name("lone"));
-    for namespace in [&a, &b] {
-        hand_made(&s.cluster, namespace, &quay, FIRST).await;
-        link_by_hand(&s.cluster, namespace, "default", &quay, &["imagePullSecrets"]).await;
-    }
-    s.cluster.create_service_account(&c, "builder", &[]).await;
-    hand_made(&s.cluster, &c, &quay, FIRST).await;
-    link_by_hand(&s.cluster, &c, "builder", &quay, &["imagePullSecrets", "secrets"]).await;
-    hand_made(&s.cluster, &c, &lone, OTHER).await;
-    let broken = json!({"auths": {"quay.io": {"auth": BROKEN}}}).to_string();
-    let broken = json!({
-        "metadata": {"name": "broken"}, "type": "kubernetes.io/dockerconfigjson",
-        "stringData": {".dockerconfigjson": broken},
-    });
-    s.cluster.create::<Secret>(&c, broken).await;
-    openshifts_own(&s.cluster, &c).await;
-    bind(&s.cluster, &c, PULLER, PULLER, json!([account(&a, "default"), account(&b, "default")])).await;
-    let everybody = format!("system:serviceaccounts:{c}");
-    let everybody = json!([{"kind": "Group", "apiGroup": "rbac.authorization.k8s.io", "name": everybody}]);
-    bind(&s.cluster, &c, "system:image-pullers", PULLER, everybody).await;
+    as_found(&s.cluster, [&a, &b, &c], &quay, &lone).await;
 
     let before = s.cluster.list::<Secret>(&c).await;
     let way = Way::new(&s, &[&a, &b, &c]);
@@ -133,11 +115,37 @@ async fn what_is_there_is_proposed_with_reasons_for_the_rest_and_no_secret_is_sa
     let unknown = way.take(&["nonsense"]).await;
     assert_eq!(unknown.code, 2, "{unknown:?}");
     assert!(unknown.stderr.contains(&quay), "it says what there is: {}", unknown.stderr);
+    let missing = way.without().adopt(&[]).await;
+    assert_eq!(missing.code, 1, "{missing:?}");
+    assert!(missing.stderr.contains("neither kubectl nor oc is on PATH: install one"), "{missing:?}");
     assert_eq!(s.cluster.list::<Secret>(&c).await, before, "nothing is changed");
 
     let scanner = Scanner::new([FIRST, OTHER, BROKEN, TOKEN]);
     let said = [listing, table, unknown].map(|output| output.stdout + &output.stderr).concat();
     assert_eq!(scanner.scan("what was said", said.as_bytes()), Vec::<Hit>::new());
+}
+
+/// A cluster that was run by hand: the Secret `quay` everywhere, the Secret `lone` without a link, and more.
+async fn as_found(cluster: &Cluster, [a, b, c]: [&str; 3], quay: &str, lone: &str) {
+    for namespace in [a, b] {
+        hand_made(cluster, namespace, quay, FIRST).await;
+        link_by_hand(cluster, namespace, "default", quay, &["imagePullSecrets"]).await;
+    }
+    cluster.create_service_account(c, "builder", &[]).await;
+    hand_made(cluster, c, quay, FIRST).await;
+    link_by_hand(cluster, c, "builder", quay, &["imagePullSecrets", "secrets"]).await;
+    hand_made(cluster, c, lone, OTHER).await;
+    let broken = json!({"auths": {"quay.io": {"auth": BROKEN}}}).to_string();
+    let broken = json!({
+        "metadata": {"name": "broken"}, "type": "kubernetes.io/dockerconfigjson",
+        "stringData": {".dockerconfigjson": broken},
+    });
+    cluster.create::<Secret>(c, broken).await;
+    openshifts_own(cluster, c).await;
+    bind(cluster, c, PULLER, PULLER, json!([account(a, "default"), account(b, "default")])).await;
+    let everybody = format!("system:serviceaccounts:{c}");
+    let everybody = json!([{"kind": "Group", "apiGroup": "rbac.authorization.k8s.io", "name": everybody}]);
+    bind(cluster, c, "system:image-pullers", PULLER, everybody).await;
 }
 
 /// A pull secret as each generation of OpenShift keeps one.
@@ -183,14 +191,7 @@ async fn a_secret_becomes_ours_where_it_stands_and_a_pod_can_pull_at_every_momen
     assert!(again.stderr.contains("which an earlier run created"), "{again:?}");
     let finished = way.take(&[&quay]).await.ok();
 
-    let states = secret.until_now().await;
-    let expected = Some(("robot".to_owned(), FIRST.as_bytes().to_vec()));
-    for state in &states {
-        let state = state.as_ref().unwrap_or_else(|| panic!("it was deleted: {} states", states.len()));
-        assert_eq!(state.metadata.uid, states[0].as_ref().unwrap().metadata.uid, "it is the same object");
-        assert_eq!(login(state), expected, "the kubelet's choice at {:?}", state.metadata.resource_version);
-    }
-    assert!(states.len() > 2, "it was marked and taken over: {} states", states.len());
+    could_pull_all_the_time(&secret.until_now().await);
     let default = default.until_now().await;
     assert!(
         default.iter().all(|state| state.as_ref().is_some_and(|account| pulls(account, &quay))),
@@ -210,6 +211,17 @@ async fn a_secret_becomes_ours_where_it_stands_and_a_pod_can_pull_at_every_momen
     let mut hits = scanner.scan("what was said", said.as_bytes());
     hits.extend(scanner.scan_folder(s.pullpass.state().dir(), |_| false).0);
     assert_eq!(hits, Vec::<Hit>::new());
+}
+
+/// The same object, and in each of its states the same login.
+fn could_pull_all_the_time(states: &[Option<Secret>]) {
+    let expected = Some(("robot".to_owned(), FIRST.as_bytes().to_vec()));
+    for state in states {
+        let state = state.as_ref().unwrap_or_else(|| panic!("it was deleted: {} states", states.len()));
+        assert_eq!(state.metadata.uid, states[0].as_ref().unwrap().metadata.uid, "it is the same object");
+        assert_eq!(login(state), expected, "the kubelet's choice at {:?}", state.metadata.resource_version);
+    }
+    assert!(states.len() > 2, "it was marked and taken over: {} states", states.len());
 }
 
 async fn rotation_and_deletion_reach(s: &Scenario, quay: &str, namespaces: [&str; 2]) {

@@ -22,7 +22,7 @@ pub(super) fn render(format: Format, proposals: &Proposals) -> anyhow::Result<St
     }
     let rows =
         proposals.pulls.iter().flat_map(pull_rows).chain(proposals.accesses.iter().flat_map(access_rows));
-    let mut text = output::table(&["NAME", "STANDS FOR", "WOULD BE DECLARED"], rows);
+    let mut text = output::table(&["NAME", "STANDS FOR", "DECLARES"], rows);
     if !proposals.left_out.is_empty() {
         let row = |left: &LeftOut| {
             vec![left.kind.to_owned(), left.namespace.clone(), left.name.clone(), left.why.clone()]

@@ -151,9 +151,11 @@ impl Site<'_> {
             planned.secrets.iter().filter(|secret| !ours.contains(secret.uid.as_str())).cloned().collect();
         ensure!(
             foreign.is_empty(),
-            "{} did not become ours: does kubectl reach cluster {}? Check --kubeconfig and --context",
+            "{} did not become ours: does kubectl reach cluster {}? Check --kubeconfig and --context; if it does not, link {} \
+             was not meant: delete it",
             listed(&foreign),
-            self.cluster.id()
+            self.cluster.id(),
+            planned.name.id()
         );
         Ok(())
     }

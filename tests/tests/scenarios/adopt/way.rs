@@ -37,17 +37,19 @@ impl<'a> Way<'a> {
         Self { scenario: self.scenario, namespaces: self.namespaces.clone(), folder }
     }
 
+    /// With none.
+    pub(super) fn without(&self) -> Self {
+        let folder = self.scenario.pullpass.state().dir().to_owned();
+        Self { scenario: self.scenario, namespaces: self.namespaces.clone(), folder }
+    }
+
     /// Runs `pullpass adopt` with further arguments.
     pub(super) async fn adopt(&self, arguments: &[&str]) -> Output {
         let kubeconfig = self.scenario.cluster.kubeconfig().to_str().expect("a path");
         let namespaces = self.namespaces.iter().flat_map(|namespace| ["-n", namespace]);
         let all: Vec<_> = ["adopt", "--kubeconfig", kubeconfig].into_iter().chain(namespaces).collect();
         let command = self.scenario.pullpass.command(&[&all[..], arguments].concat());
-        command
-            .env("PATH", format!("{}:/usr/bin:/bin", self.folder.display()))
-            .output()
-            .await
-            .expect("it runs")
+        command.env("PATH", &self.folder).output().await.expect("it runs")
     }
 
     /// Takes over what goes by these names.
