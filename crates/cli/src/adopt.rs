@@ -29,7 +29,7 @@ use self::{
 };
 use crate::{
     client::Session,
-    credential,
+    cluster, credential,
     failure::Usage,
     grant, link,
     output::{self, note},
@@ -66,6 +66,7 @@ pub(crate) struct Arguments {
 impl Arguments {
     pub(crate) async fn run(self, session: &Session) -> anyhow::Result<()> {
         let cluster = self.cluster(session)?;
+        cluster::get(&session.grants(), &cluster).await?;
         let kubectl = Kubectl::find(self.kubeconfig.as_deref(), self.context.as_deref())?;
         let found = survey::survey(&kubectl, &self.namespaces).await?;
         let declared = declared(session).await?;

@@ -115,6 +115,9 @@ async fn what_is_there_is_proposed_with_reasons_for_the_rest_and_no_secret_is_sa
     let unknown = way.take(&["nonsense"]).await;
     assert_eq!(unknown.code, 2, "{unknown:?}");
     assert!(unknown.stderr.contains(&quay), "it says what there is: {}", unknown.stderr);
+    let nowhere = way.adopt(&["--cluster", "nowhere"]).await;
+    assert_eq!(nowhere.code, 1, "{nowhere:?}");
+    assert!(nowhere.stderr.contains("clusters/nowhere does not exist"), "{nowhere:?}");
     let missing = way.without().adopt(&[]).await;
     assert_eq!(missing.code, 1, "{missing:?}");
     assert!(missing.stderr.contains("neither kubectl nor oc is on PATH: install one"), "{missing:?}");
@@ -203,6 +206,7 @@ async fn a_secret_becomes_ours_where_it_stands_and_a_pod_can_pull_at_every_momen
     }
     let listing = way.adopt(&["-o", "json"]).await.ok();
     assert_eq!(listing.json(), json!({"proposals": [], "leftOut": []}), "what is ours is not proposed again");
+    way.take(&[&quay]).await.ok();
 
     rotation_and_deletion_reach(&s, &quay, [&a, &b]).await;
     assert_eq!(s.cluster.lists(&b, "default").await.pull, ["others"], "what others added stays");

@@ -12,6 +12,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, bail, ensure};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use pullpass_api::{
     convert,
     credential::v1::{AddCredentialVersionRequest, CreateCredentialRequest, Material, material::Source},
@@ -34,6 +35,9 @@ use crate::{client::Session, output::note, wait};
 const LINK: &str = "pullpass.io/link";
 const GRANT: &str = "pullpass.io/grant";
 
+/// How many Secrets are marked at the same time, each by a kubectl of its own.
+const AT_ONCE: usize = 4;
+
 /// Where it is done.
 pub(super) struct Site<'a> {
     pub(super) session: &'a Session,
@@ -45,11 +49,10 @@ impl Site<'_> {
     /// Takes over Secrets.
     pub(super) async fn pull(&self, pull: &Pull) -> anyhow::Result<()> {
         self.store(pull).await?;
-        for planned in &pull.links {
-            for secret in &planned.secrets {
-                self.mark(secret, planned).await?;
-            }
-        }
+        let secrets =
+            pull.links.iter().flat_map(|planned| planned.secrets.iter().map(move |secret| (secret, planned)));
+        let marks = stream::iter(secrets.map(|(secret, planned)| self.mark(secret, planned)));
+        marks.buffer_unordered(AT_ONCE).try_collect::<()>().await?;
         for planned in &pull.links {
             self.declare_link(planned).await?;
         }
