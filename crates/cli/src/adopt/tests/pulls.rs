@@ -84,7 +84,7 @@ fn namespaces_with_other_accounts_or_usages_get_links_of_their_own() {
 fn a_link_wants_every_entry_that_is_there_and_says_what_it_adds() {
     let mut scene = Scene::new(&["a"]);
     scene.linked("a", "quay", "first");
-    scene.accounts.push(account("a", "builder", &["quay"], &["quay"]));
+    scene.accounts.push(account("a", "builder", &[], &["quay"]));
     let proposals = scene.propose();
     assert_eq!(
         commands(&proposals),
@@ -95,7 +95,10 @@ fn a_link_wants_every_entry_that_is_there_and_says_what_it_adds() {
     );
     assert_eq!(
         proposals.pulls[0].notes,
-        ["a/quay would be linked to default for mount too: a link treats its accounts alike"]
+        [
+            "a/quay would be linked to builder for pull too: a link treats its accounts alike",
+            "a/quay would be linked to default for mount too: a link treats its accounts alike",
+        ]
     );
 }
 
