@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use e2e::{Node, Registry, Scenario, eventually, wait::seen};
 use futures::future::join_all;
-use serde_json::Value;
 
 const REFUSED: &[&str] = &["ErrImagePull", "ImagePullBackOff"];
 /// So many namespaces are made with a pod in them.
@@ -96,8 +95,10 @@ async fn a_pod_made_in_the_same_instant_as_its_namespace_runs_or_is_named() {
     .await;
     println!("of {AT_ONCE} pods made with their namespaces: {fates:?}");
 
+    let told = s.pullpass.cli(&["status", "-o", "json"]).await.ok().stdout;
     for (namespace, fate) in namespaces.iter().zip(fates) {
         if fate == Fate::Named {
+            assert!(told.contains(&remedy(namespace)), "{namespace}: {told}");
             recreate(&s, namespace, "instant", node, &image).await;
         }
     }
@@ -112,19 +113,17 @@ enum Fate {
 
 async fn fate(s: &Scenario, link: &str, namespace: &str) -> Result<Fate, String> {
     let state = s.cluster.pod_state(namespace, "instant").await;
-    if state == "Running" {
-        return Ok(Fate::Runs);
+    let reasons = s.status(link).await.map(|status| status.reasons).unwrap_or_default();
+    let mut ours = reasons.iter().filter(|r| r.code == "POD_BEFORE_LINK" && r.namespace == namespace);
+    match state.as_str() {
+        "Running" => Ok(Fate::Runs),
+        _ if ours.any(|reason| reason.message.contains(&remedy(namespace))) => Ok(Fate::Named),
+        other => Err(format!("{other} {reasons:#?}")),
     }
-    let status = s.pullpass.cli(&["status", "-o", "json"]).await.ok().json();
-    let ours = status["statuses"].as_array().into_iter().flatten().find(|status| status["name"] == *link);
-    let reasons = ours.map(|status| status["reasons"].clone()).unwrap_or_default();
-    let remedy = format!("kubectl delete pod instant -n {namespace}");
-    let names_it = |reason: &Value| {
-        let message = reason["message"].as_str().unwrap_or_default();
-        reason["code"] == "POD_BEFORE_LINK" && reason["namespace"] == namespace && message.contains(&remedy)
-    };
-    let named = reasons.as_array().into_iter().flatten().any(names_it);
-    if named { Ok(Fate::Named) } else { Err(format!("{state} {reasons:#}")) }
+}
+
+fn remedy(namespace: &str) -> String {
+    format!("kubectl delete pod instant -n {namespace}")
 }
 
 /// Asks again at once until the namespace and its service account are there.
