@@ -11,6 +11,7 @@
 mod adopt;
 mod canaries;
 mod cli;
+mod clusters;
 mod deploy;
 mod dev;
 mod dice;
@@ -26,6 +27,7 @@ mod node;
 mod page;
 mod plan;
 mod pods;
+mod standby;
 mod trace;
 mod trust;
 mod writes;

@@ -22,7 +22,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 /// The machine-readable reason of a refusal.
-fn reason(status: &Status) -> String {
+pub(crate) fn reason(status: &Status) -> String {
     status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default()
 }
 
