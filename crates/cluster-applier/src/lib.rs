@@ -10,6 +10,8 @@
 //!  board: how every link and grant stands in every namespace ──► report ──► grant-manager
 //! ```
 //!
+//! Of several appliers of one cluster only the active one writes ([`lease`]).
+//!
 //! One lock ([`state`]) holds all of it. Whatever changes there marks the namespaces concerned, the queue hands them to
 //! workers, and a worker looks, plans, applies and plans again until there is nothing left to do. Nothing is written
 //! before every cache is filled and the desired state is complete; a lost stream changes nothing, and deletions that look
