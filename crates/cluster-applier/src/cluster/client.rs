@@ -23,7 +23,7 @@ use tokio::sync::Semaphore;
 use tower::{buffer::BufferLayer, retry::RetryLayer};
 use tracing::{Instrument, Span, field};
 
-use super::object::Identity;
+use super::{gate, object::Identity};
 use crate::lease::Turn;
 
 /// Who wrote a field, as the API server notes it.
@@ -92,6 +92,8 @@ pub(crate) struct Cluster {
     /// For lists and watches; it waits and tries again as the API server asks.
     pub(crate) watches: Client,
     writes: Client,
+    /// Never gated, and past the slots: by these requests it is decided whether others may be sent.
+    leases: Client,
     slots: Semaphore,
     /// Until when we may write.
     pub(crate) turn: Turn,
@@ -129,23 +131,30 @@ impl Cluster {
         config.headers.push((header::USER_AGENT, HeaderValue::from_static(agent)));
         config.default_retry = false;
         let retries = RetryPolicy::new(Duration::from_millis(100), Duration::from_secs(5), u32::MAX, true)?;
-        let writes = Client::try_from(config.clone())?;
+        let writes = gate::client(&config, &turn)?;
+        let leases = Client::try_from(config.clone())?;
         let watches = ClientBuilder::try_from(config)?
             .with_layer(&BufferLayer::new(16))
             .with_layer(&RetryLayer::new(retries))
             .build();
-        Ok(Self { watches, writes, slots: Semaphore::new(in_flight.max(1)), turn })
+        Ok(Self { watches, writes, leases, slots: Semaphore::new(in_flight.max(1)), turn })
     }
 
     /// Over this client, for tests.
     #[cfg(test)]
     pub(crate) fn over(client: Client) -> Self {
-        Self { watches: client.clone(), writes: client, slots: Semaphore::new(4), turn: Turn::always() }
+        Self {
+            watches: client.clone(),
+            leases: client.clone(),
+            writes: client,
+            slots: Semaphore::new(4),
+            turn: Turn::always(),
+        }
     }
 
-    /// A Lease is written past the slots: it must not wait for other writes, and other writes wait for it.
+    /// For the election.
     pub(crate) fn leases(&self, namespace: &str) -> Api<Lease> {
-        Api::namespaced(self.writes.clone(), namespace)
+        Api::namespaced(self.leases.clone(), namespace)
     }
 
     /// Reads one object; none if there is none.
@@ -223,6 +232,7 @@ impl Cluster {
             let request =
                 request::<W>(verb, at, content_type, body).map_err(|e| Problem::NoAnswer(e.to_string()))?;
             let _slot = self.slots.acquire().await.map_err(|e| Problem::NoAnswer(e.to_string()))?;
+            // The gate looks once more; here it can still be said why.
             if verb != Verb::Get && !self.turn.is_held(Instant::now()) {
                 return Err(Problem::Withheld);
             }

@@ -58,6 +58,7 @@ async fn an_applier_that_sleeps_past_its_lease_undoes_nothing_when_it_wakes_up()
         pair.applier(asleep).go_on();
         tokio::time::sleep(LOOK).await;
         let late = writes(&log, asleep);
+        // Stopped between its look at the clock and the socket it could: that takes microseconds.
         println!("round {round}: awake, it wrote {late:?}");
         assert!(late.iter().all(|request| request.code >= 400), "{late:#?}");
         assert_eq!(pair.holder().await, Some(1 - asleep));

@@ -87,11 +87,11 @@ async fn only_one_works(s: &Scenario, pair: &Pair<'_>, log: &e2e::audit_log::Aud
         .message()
         .await;
     assert_eq!(plan.expect("a plan"), None, "nothing is left to do");
-    let refused = client.sync(SyncRequest {}).await.expect_err("it stands by");
+    let refused = client.sync(SyncRequest::default()).await.expect_err("it stands by");
     names_the_holder(&refused, active);
     let refused = client.get_sync_status(GetSyncStatusRequest {}).await.expect_err("it does not know");
     names_the_holder(&refused, active);
-    pair.applier(active).client(&admin).sync(SyncRequest {}).await.expect("the active one does");
+    pair.applier(active).client(&admin).sync(SyncRequest::default()).await.expect("the active one does");
 }
 
 fn names_the_holder(status: &Status, active: usize) {
