@@ -128,7 +128,7 @@ impl Delete {
         note(&format!("grant {} is being taken back", name.id()));
         output::emit(&output::line(session.format, &leaving)?)?;
         let is_there = async || get(&grants, name).await.map(|now| now.uid == leaving.uid);
-        self.wait.until_gone(&grants, &leaving.name, is_there).await
+        self.wait.until_gone(&grants, &leaving.name, &wait::status_of(&leaving.name), is_there).await
     }
 }
 

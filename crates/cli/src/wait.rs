@@ -87,11 +87,13 @@ impl Wait {
         )
     }
 
-    /// Until `name` is gone: `is_there` says whether it still is, and `NOT_FOUND` that it is not.
+    /// Until `name` is gone: `is_there` says whether it still is, and `NOT_FOUND` that it is not. `request` asks for the
+    /// status of what is waited for.
     pub(crate) async fn until_gone<F>(
         &self,
         grants: &Grants,
         name: &str,
+        request: &GetSyncStatusRequest,
         mut is_there: F,
     ) -> anyhow::Result<()>
     where
@@ -109,7 +111,7 @@ impl Wait {
                 Err(error) if !passes(error.code()) => return Err(error.into()),
                 Ok(true) | Err(_) => {}
             }
-            let status = leaving(grants, name).await;
+            let status = leaving(grants, request).await;
             if Instant::now() >= deadline {
                 drop(progress);
                 let seconds = self.timeout.as_secs_f32();
@@ -225,9 +227,14 @@ fn passes(code: Code) -> bool {
     )
 }
 
-/// One line for each cluster that still holds traces of `name`.
-async fn leaving(grants: &Grants, name: &str) -> Vec<String> {
-    let request = GetSyncStatusRequest { names: vec![name.to_owned()], cluster: String::new() };
+/// The status of one link or grant.
+pub(crate) fn status_of(name: &str) -> GetSyncStatusRequest {
+    GetSyncStatusRequest { names: vec![name.to_owned()], cluster: String::new() }
+}
+
+/// One line for each link or grant and cluster that still holds traces of it.
+async fn leaving(grants: &Grants, request: &GetSyncStatusRequest) -> Vec<String> {
+    let request = request.clone();
     match grants.call("get the status", async |mut c| c.get_sync_status(request).await).await {
         Err(error) => vec![format!("{error}: {}", error.status.message())],
         Ok(status) => {

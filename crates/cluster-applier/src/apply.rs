@@ -23,7 +23,7 @@ use crate::{
     cluster::{
         client::{Cluster, Error, Target},
         index::Kept,
-        object::{Account, BindingFacts, Identity, SecretFacts, SlimSecret},
+        object::{Account, BindingFacts, GRANT, Identity, LINK, SecretFacts, SlimSecret},
     },
     desired::Name,
     failpoint,
@@ -139,6 +139,12 @@ impl Applier {
             }
             Change::RecreateBinding { name, was, binding } => {
                 self.recreate::<BindingFacts>(at(name), was, body::binding(at(name), binding)).await
+            }
+            Change::ReleaseSecret { name, was } => {
+                self.merge::<SecretFacts>(at(name), was, body::release(was, LINK)).await
+            }
+            Change::ReleaseBinding { name, was } => {
+                self.merge::<BindingFacts>(at(name), was, body::release(was, GRANT)).await
             }
             Change::DeleteBinding { name, was } => self.delete::<BindingFacts>(at(name), was).await,
             Change::Ask { name, question } => self.ask(at(name), question).await,
@@ -306,6 +312,8 @@ const fn step(change: &Change) -> &'static str {
         Change::UpdateBinding { .. } => "update-binding",
         Change::RecreateBinding { .. } => "recreate-binding",
         Change::DeleteBinding { .. } => "delete-binding",
+        Change::ReleaseSecret { .. } => "release-secret",
+        Change::ReleaseBinding { .. } => "release-binding",
         Change::Ask { .. } => "ask",
     }
 }

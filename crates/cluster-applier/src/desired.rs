@@ -7,7 +7,8 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use pullpass_api::{
     convert,
     grant::v1::{
-        ImageGrant, SecretLink, WatchDesiredStateResponse as Message, watch_desired_state_response::Event,
+        ClusterLeave, ImageGrant, SecretLink, WatchDesiredStateResponse as Message,
+        watch_desired_state_response::Event,
     },
 };
 use pullpass_domain::{
@@ -55,6 +56,15 @@ pub(crate) struct Unreadable {
     pub(crate) problem: String,
 }
 
+/// What becomes of our objects when the cluster leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leave {
+    /// They go.
+    TakeBack,
+    /// They stay, without our marks.
+    Keep,
+}
+
 /// The desired state of the cluster.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Desired {
@@ -65,6 +75,8 @@ pub(crate) struct Desired {
     pub(crate) revision: i64,
     /// Resource name of our cluster, once the first snapshot is complete.
     pub(crate) cluster: Option<String>,
+    /// If our cluster leaves, how. Then nothing else is wanted.
+    pub(crate) leave: Option<Leave>,
 }
 
 impl Desired {
@@ -83,6 +95,11 @@ impl Desired {
             }
             Event::SnapshotEnd(end) => {
                 self.cluster = Some(end.cluster.clone());
+                self.leave = match end.leave() {
+                    ClusterLeave::Unspecified => None,
+                    ClusterLeave::TakeBack => Some(Leave::TakeBack),
+                    ClusterLeave::Keep => Some(Leave::Keep),
+                };
                 None
             }
         }
@@ -223,7 +240,7 @@ mod tests {
         let mut desired = Desired::default();
         desired.apply(&message(Event::SecretLink(link("secretLinks/web")), 0));
         assert_eq!((desired.revision, &desired.cluster), (0, &None));
-        let end = DesiredStateSnapshotEnd { cluster: "clusters/dev".into() };
+        let end = DesiredStateSnapshotEnd { cluster: "clusters/dev".into(), ..Default::default() };
         desired.apply(&message(Event::SnapshotEnd(end), 9));
         assert_eq!((desired.revision, desired.cluster.as_deref()), (9, Some("clusters/dev")));
     }

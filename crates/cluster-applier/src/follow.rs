@@ -11,8 +11,8 @@ use pullpass_api::{
         watch_credentials_response::Event as CredentialEvent,
     },
     grant::v1::{
-        WatchDesiredStateRequest, WatchDesiredStateResponse, grant_manager_client::GrantManagerClient,
-        watch_desired_state_response::Event,
+        ClusterLeave, WatchDesiredStateRequest, WatchDesiredStateResponse,
+        grant_manager_client::GrantManagerClient, watch_desired_state_response::Event,
     },
 };
 use pullpass_runtime::Connection;
@@ -74,8 +74,11 @@ fn take_desired(
         return Ok(());
     };
     building.apply(message);
-    if !matches!(message.event, Some(Event::SnapshotEnd(_))) {
-        return Ok(());
+    let Some(Event::SnapshotEnd(end)) = &message.event else { return Ok(()) };
+    if ClusterLeave::try_from(end.leave).is_err() {
+        let problem =
+            "the cluster leaves in a way that we do not know: is the applier older than grant-manager?";
+        return Err(Status::failed_precondition(problem));
     }
     let complete = std::mem::take(building);
     *snapshot = None;
@@ -182,14 +185,17 @@ mod tests {
     use pullpass_domain::name::LinkName;
 
     use super::*;
-    use crate::{desired::Name, plan::testing};
+    use crate::{
+        desired::{Leave, Name},
+        plan::testing,
+    };
 
     fn message(event: Event, revision: i64) -> WatchDesiredStateResponse {
         WatchDesiredStateResponse { event: Some(event), revision, ..Default::default() }
     }
 
     fn end(cluster: &str) -> Event {
-        Event::SnapshotEnd(DesiredStateSnapshotEnd { cluster: cluster.into() })
+        Event::SnapshotEnd(DesiredStateSnapshotEnd { cluster: cluster.into(), ..Default::default() })
     }
 
     fn links(shared: &Shared) -> usize {
@@ -225,6 +231,21 @@ mod tests {
         let refused = take_desired(&shared, &mut Some(Desired::default()), &message(end("clusters/prod"), 6));
         assert_eq!(refused.map_err(|status| status.code()), Err(Code::FailedPrecondition));
         assert_eq!(links(&shared), 1);
+    }
+
+    #[test]
+    fn how_a_cluster_leaves_is_learned_with_the_snapshot_or_nothing_is_done() {
+        let shared = shared();
+        let ending = |leave: i32| {
+            let end = DesiredStateSnapshotEnd { cluster: "clusters/dev".into(), leave };
+            take_desired(&shared, &mut Some(Desired::default()), &message(Event::SnapshotEnd(end), 6))
+        };
+        assert_eq!(ending(7).map_err(|status| status.code()), Err(Code::FailedPrecondition));
+        assert_eq!((links(&shared), shared.with(|state| state.desired.leave)), (1, None));
+        ending(ClusterLeave::Keep.into()).expect("our cluster");
+        assert_eq!((links(&shared), shared.with(|state| state.desired.leave)), (0, Some(Leave::Keep)));
+        ending(ClusterLeave::Unspecified.into()).expect("registered anew");
+        assert_eq!(shared.with(|state| state.desired.leave), None);
     }
 
     #[test]

@@ -74,7 +74,7 @@ impl Guard {
         for namespace in std::mem::take(&mut self.stale) {
             self.recount(&namespace, index, desired);
         }
-        let hold = self.verdict(self.sum);
+        let hold = self.verdict(self.sum, desired);
         let changed = hold != self.hold;
         self.hold = hold;
         changed
@@ -96,7 +96,11 @@ impl Guard {
     }
 
     /// What is created while deletions are held must not tip the scale: others are then at most those of the beginning.
-    fn verdict(&self, sum: Count) -> Option<Hold> {
+    fn verdict(&self, sum: Count, desired: &Desired) -> Option<Hold> {
+        if desired.leave.is_some() {
+            // Somebody asked for it.
+            return None;
+        }
         let deletions = sum.unwanted;
         let mut others = sum.managed - deletions;
         if let Some(Hold::MoreThanHalf { others: before, .. }) = self.hold {
@@ -113,7 +117,7 @@ impl Guard {
             let confirmed = unwanted.iter().filter(|uid| self.confirmed(namespace).contains(**uid)).count();
             sum = sum.and(count.less(Count { managed: confirmed, unwanted: confirmed }));
         }
-        self.verdict(sum)
+        self.verdict(sum, desired)
     }
 
     /// Why deletions are held, if they are.

@@ -5,13 +5,15 @@
 //!  View ─► links ──► Secrets (create, update, recreate, delete)   ┐
 //!      │        ├──► entries of the service accounts' lists       ├─► actions, in order of execution
 //!      │        └──► pods that came before their entry (told)    │
-//!      └─► grants ─► RoleBindings, questions about permissions    ┘   outcomes, by link and grant
+//!      ├─► grants ─► RoleBindings, questions about permissions    ┤   outcomes, by link and grant
+//!      └─► release: our marks come off, instead of all else       ┘
 //! ```
 
 pub(crate) mod grants;
 pub(crate) mod links;
 pub(crate) mod ownership;
 mod pods;
+mod release;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -36,7 +38,7 @@ use crate::{
         index::NamespaceState,
         object::{Identity, SubjectFacts},
     },
-    desired::{Name, Wanted},
+    desired::{Leave, Name, Wanted},
     guard::Hold,
     material::{Material, Rendered, Versions},
 };
@@ -60,6 +62,8 @@ pub(crate) struct View {
     pub(crate) hold: Option<Hold>,
     /// … except these, by uid.
     pub(crate) confirmed: BTreeSet<String>,
+    /// If the cluster leaves, how. Then there are neither links nor grants.
+    pub(crate) leave: Option<Leave>,
 }
 
 impl View {
@@ -121,6 +125,11 @@ pub(crate) enum Change {
         name: String,
         was: Identity,
     },
+    /// It stays as it is, without our marks.
+    ReleaseSecret {
+        name: String,
+        was: Identity,
+    },
     EditAccount {
         account: ServiceAccount,
         was: Identity,
@@ -142,6 +151,10 @@ pub(crate) enum Change {
         binding: Binding,
     },
     DeleteBinding {
+        name: String,
+        was: Identity,
+    },
+    ReleaseBinding {
         name: String,
         was: Identity,
     },
@@ -280,6 +293,9 @@ impl Reason {
 pub(crate) fn namespace(view: &View) -> Plan {
     if let Some(absence) = absence(view) {
         return absence;
+    }
+    if view.leave == Some(Leave::Keep) {
+        return release::plan(view);
     }
     let mut plan = Plan::default();
     links::plan(view, &mut plan);

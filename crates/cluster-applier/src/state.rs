@@ -23,7 +23,7 @@ use self::standby::Standby;
 use crate::{
     board::Board,
     cluster::{index::Index, object::NamespaceFacts},
-    desired::{Desired, Name},
+    desired::{Desired, Leave, Name},
     guard::{Guard, Hold},
     lease::Turn,
     material::{Failure, Materials, Order, Rendered},
@@ -323,7 +323,8 @@ impl State {
     pub(crate) fn done(&mut self, namespace: &Namespace, outcomes: Outcomes, end: End, now: Instant) {
         let revision = self.observed_revision();
         let changed = self.board.set(namespace, outcomes);
-        self.index.forget_departed(namespace);
+        let keeps_all = self.desired.leave == Some(Leave::Keep);
+        self.index.forget_departed(namespace, keeps_all);
         self.queue.done(namespace, end, now);
         self.guard.touch(namespace);
         self.judge();
@@ -368,6 +369,7 @@ impl State {
             materials,
             roles: self.index.roles().clone(),
             unreadable: desired.unreadable.keys().cloned().collect(),
+            leave: desired.leave,
             hold: hold.cloned(),
             confirmed: self.guard.confirmed(namespace).clone(),
             links,

@@ -20,7 +20,7 @@ const NAMED: usize = 3;
 
 impl Record for Cluster {
     fn is_leaving(&self) -> bool {
-        false
+        self.delete_time.is_some()
     }
 
     fn audience(&self) -> &[String] {
@@ -86,18 +86,22 @@ async fn refuse_if_used(transaction: &mut Transaction, cluster: &str) -> Result<
     Err(Error::ClusterInUse { cluster: cluster.to_owned(), users: users.join(", ") })
 }
 
-/// Refuses clusters that are not registered. `field` is that of the list.
+/// Refuses clusters that are not registered, or not for long. `field` is that of the list.
 pub(crate) async fn check_registered(
     transaction: &mut Transaction,
     field: &str,
     clusters: &[String],
 ) -> Result<(), Error> {
     for (i, name) in clusters.iter().enumerate() {
-        if store::get::<Cluster>(transaction.connection(), name).await?.is_none() {
-            let id = name.rsplit('/').next().unwrap_or_default();
-            let problem = format!("`{name}` does not exist: register it with `pullpass cluster create {id}`");
-            return Err(convert::Error::new(format!("{field}[{i}]"), problem).into());
-        }
+        let problem = match store::get::<Cluster>(transaction.connection(), name).await? {
+            Some(cluster) if !cluster.is_leaving() => continue,
+            Some(_) => format!("`{name}` is leaving: nothing can be declared for it any more"),
+            None => {
+                let id = name.rsplit('/').next().unwrap_or_default();
+                format!("`{name}` does not exist: register it with `pullpass cluster create {id}`")
+            }
+        };
+        return Err(convert::Error::new(format!("{field}[{i}]"), problem).into());
     }
     Ok(())
 }

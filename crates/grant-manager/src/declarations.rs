@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  create, update ─► applies ─ update without the cluster, delete ─► leaving ─ confirmed, or cluster deleted ─► forgotten
-//!                       ▲                                               │              the last cluster's: purged
+//!                       ▲     or the cluster leaves                     │              the last cluster's: purged
 //!                       └──────────── update with the cluster ──────────┘
 //! ```
 
@@ -147,6 +147,30 @@ pub(crate) async fn purge_if_forgotten(
     transaction.change(kind, name, true, &[], details).await?;
     store::remove(transaction.connection(), name).await?;
     Ok(true)
+}
+
+/// Lets nothing of this kind apply to a cluster that leaves. Gives the names of what named no other: that is deleted.
+pub(crate) async fn take_out<D: Declaration>(
+    transaction: &mut Transaction,
+    cluster: &str,
+) -> Result<Vec<String>, Error> {
+    let mut deleted = Vec::new();
+    for before in targets::applying::<D>(transaction.connection(), cluster).await? {
+        let (name, details) = (before.name().to_owned(), vec![("cluster", cluster.to_owned())]);
+        let revision = transaction.change(D::KIND, &name, false, before.audience(), details).await?;
+        targets::leave(transaction.connection(), &name, cluster, revision).await?;
+        let now = Some(convert::timestamp(transaction.now()));
+        let stamp = Stamp { update_time: now, revision, ..before.stamp() };
+        let mut after = before.stamped(stamp);
+        if after.audience() == [cluster] {
+            *after.delete_time_mut() = now;
+            deleted.push(name);
+        } else {
+            after.clusters_mut().retain(|named| named != cluster);
+        }
+        store::put(transaction.connection(), &after).await?;
+    }
+    Ok(deleted)
 }
 
 /// Takes a cluster that is being deleted out of everything of this kind. It is not told: what it holds

@@ -51,7 +51,7 @@ impl Manager {
         let cluster = appliers::of_identity(read.connection(), &identity).await?.cluster;
         let revision = read.revision().await?;
         let (position, queue) = match after {
-            0 => (revision, snapshot(read.connection(), &cluster.name, revision).await?),
+            0 => (revision, snapshot(read.connection(), &cluster, revision).await?),
             _ => (resumable(after, revision, &cluster)?, VecDeque::new()),
         };
         let connected = self.presence.connect(&cluster.uid);
@@ -73,13 +73,14 @@ fn resumable(after: i64, ours: i64, cluster: &Cluster) -> Result<i64, Error> {
 
 async fn snapshot(
     connection: &mut Connection,
-    cluster: &str,
+    cluster: &Cluster,
     revision: i64,
 ) -> Result<VecDeque<WatchDesiredStateResponse>, Error> {
-    let links = targets::applying(connection, cluster).await?.into_iter().map(Event::SecretLink);
-    let grants = targets::applying(connection, cluster).await?.into_iter().map(Event::ImageGrant);
+    let links = targets::applying(connection, &cluster.name).await?.into_iter().map(Event::SecretLink);
+    let grants = targets::applying(connection, &cluster.name).await?.into_iter().map(Event::ImageGrant);
     let mut messages: VecDeque<_> = links.chain(grants).map(|event| message(Some(event), 0, None)).collect();
-    let end = Event::SnapshotEnd(DesiredStateSnapshotEnd { cluster: cluster.to_owned() });
+    let end =
+        Event::SnapshotEnd(DesiredStateSnapshotEnd { cluster: cluster.name.clone(), leave: cluster.leave });
     messages.push_back(message(Some(end), revision, None));
     Ok(messages)
 }
@@ -121,7 +122,8 @@ impl Watch {
         Ok(())
     }
 
-    /// An identity that has lost its cluster, or got another, must not hear of this one any longer.
+    /// An identity that has lost its cluster, or got another, must not hear of this one any longer, and one whose cluster
+    /// changed (it leaves) begins anew.
     async fn check_still_registered(&self, connection: &mut Connection) -> Result<(), Error> {
         let now = appliers::of_identity(connection, &self.identity).await?.cluster;
         if now.uid == self.cluster.uid && now.revision == self.cluster.revision {

@@ -25,8 +25,8 @@ pub(crate) enum Error {
     #[error("{cluster} is already served by {identity}: each cluster has an applier identity of its own")]
     IdentityTaken { identity: String, cluster: String },
     #[error(
-        "{cluster} is still named by, or has not yet taken back, {users}: take it out of them first, or use force, which \
-         leaves what the cluster holds of them where it is"
+        "{cluster} is still named by, or has not yet taken back, {users}: let it leave with `pullpass cluster leave`, take it \
+         out of them first, or use force, which leaves what the cluster holds of them where it is"
     )]
     ClusterInUse { cluster: String, users: String },
     #[error(

@@ -199,6 +199,17 @@ impl GrantManager for Service {
         Ok(Response::new(wire::UpdateClusterResponse { cluster }))
     }
 
+    async fn leave_cluster(
+        &self,
+        request: Request<wire::LeaveClusterRequest>,
+    ) -> Answer<wire::LeaveClusterResponse> {
+        let (caller, request) = called("LeaveCluster", request)?;
+        let wire::LeaveClusterRequest { name, leave, etag, validate_only } = request;
+        let departure = Deletion { name, etag, validate_only };
+        let (cluster, deleted) = self.manager.leave_cluster(caller, departure, leave).await?;
+        Ok(Response::new(wire::LeaveClusterResponse { cluster: Some(cluster), deleted }))
+    }
+
     async fn delete_cluster(
         &self,
         request: Request<wire::DeleteClusterRequest>,

@@ -18,6 +18,7 @@ mod declarations;
 mod desired;
 mod error;
 mod grpc;
+mod leaving;
 mod manager;
 mod metrics;
 mod page;

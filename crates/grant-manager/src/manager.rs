@@ -233,6 +233,10 @@ async fn taken<R: Record>(transaction: &mut Transaction, existing: &R) -> Result
     if !existing.is_leaving() {
         return Ok(Error::AlreadyExists(name));
     }
-    let clusters = store::targets::clusters(transaction.connection(), &name).await?.join(", ");
+    let mut clusters = store::targets::clusters(transaction.connection(), &name).await?.join(", ");
+    if clusters.is_empty() {
+        // It is a cluster itself.
+        clusters.clone_from(&name);
+    }
     Ok(Error::NameBeingTakenBack { name, clusters })
 }

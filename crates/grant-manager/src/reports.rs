@@ -7,7 +7,8 @@ use pullpass_api::{convert, grant::v1::SyncStatus};
 use crate::{
     declarations,
     error::Error,
-    manager::Manager,
+    leaving,
+    manager::{Manager, Record as _},
     metrics,
     resource::{declaration_name, kind_of},
     store::{
@@ -58,6 +59,10 @@ impl Report {
                 news.statuses.push((target.declaration.clone(), status));
             }
         }
+        news.left = known.cluster.is_leaving()
+            && news.gone.len() == targets.len()
+            && self.observed_revision >= known.cluster.revision
+            && self.statuses.values().all(|status| status.leaving == 0);
         news
     }
 
@@ -91,11 +96,13 @@ struct News<'a> {
     statuses: Vec<(String, Option<&'a SyncStatus>)>,
     /// What is taken back.
     gone: Vec<String>,
+    /// The cluster leaves, and nothing of ours is left in it, also nothing that we do not know of.
+    left: bool,
 }
 
 impl News<'_> {
     fn is_none(&self) -> bool {
-        !self.observed && self.statuses.is_empty() && self.gone.is_empty()
+        !self.observed && self.statuses.is_empty() && self.gone.is_empty() && !self.left
     }
 }
 
@@ -147,6 +154,10 @@ async fn keep(
         targets::forget(transaction.connection(), &name, cluster).await?;
         let gone = declarations::purge_if_forgotten(transaction, kind_of(&name), &name, cluster).await?;
         purged += u64::from(gone);
+    }
+    if news.left {
+        leaving::forget(transaction, cluster).await?;
+        return Ok(purged);
     }
     let now = transaction.now();
     appliers::reported(transaction.connection(), cluster, report.observed_revision, now).await?;

@@ -22,6 +22,7 @@ mod guard;
 mod harness;
 mod idle;
 mod killing;
+mod leave;
 mod linking;
 mod node;
 mod page;

@@ -60,6 +60,8 @@ fn what_is_well_formed_is_accepted() {
         "grant delete g --dry-run",
         "cluster create k --applier-identity spiffe://d/applier/k",
         "cluster delete k --force",
+        "cluster leave k",
+        "cluster leave k --keep-secrets --wait --timeout 5m",
         "status --wait --cluster k",
         "-o json status",
         "status -o yaml --config x/client.toml",

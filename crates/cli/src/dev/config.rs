@@ -54,7 +54,7 @@ const STORE_PLATFORM: [&str; 8] = [
     "ListAuditEvents",
 ];
 const STORE_APPLIER: [&str; 2] = ["WatchCredentials", "FetchPullSecret"];
-const GRANTS_PLATFORM: [&str; 18] = [
+const GRANTS_PLATFORM: [&str; 19] = [
     "CreateSecretLink",
     "GetSecretLink",
     "ListSecretLinks",
@@ -69,6 +69,7 @@ const GRANTS_PLATFORM: [&str; 18] = [
     "GetCluster",
     "ListClusters",
     "UpdateCluster",
+    "LeaveCluster",
     "DeleteCluster",
     "GetSyncStatus",
     "WatchSyncStatus",

@@ -73,6 +73,27 @@ impl GrantManager for Grants {
         Ok(Response::new(DeleteSecretLinkResponse { secret_link }))
     }
 
+    async fn leave_cluster(
+        &self,
+        request: Request<LeaveClusterRequest>,
+    ) -> Result<Response<LeaveClusterResponse>, Status> {
+        let (mut script, request) = (lock(&self.0), request.into_inner());
+        let cluster = Cluster { name: request.name.clone(), leave: request.leave, ..Default::default() };
+        script.left.push(request);
+        let deleted = script.links.iter().map(|link| link.name.clone()).collect();
+        Ok(Response::new(LeaveClusterResponse { cluster: Some(cluster), deleted }))
+    }
+
+    async fn get_cluster(
+        &self,
+        request: Request<GetClusterRequest>,
+    ) -> Result<Response<GetClusterResponse>, Status> {
+        let (mut script, name) = (lock(&self.0), request.into_inner().name);
+        let left = script.deleted_is_found.checked_sub(1);
+        script.deleted_is_found = left.ok_or_else(|| Status::not_found(format!("{name} does not exist")))?;
+        Ok(Response::new(GetClusterResponse { cluster: Some(Cluster { name, ..Default::default() }) }))
+    }
+
     async fn list_image_grants(
         &self,
         _: Request<ListImageGrantsRequest>,
@@ -129,7 +150,6 @@ impl GrantManager for Grants {
         update_image_grant(UpdateImageGrantRequest) -> UpdateImageGrantResponse;
         delete_image_grant(DeleteImageGrantRequest) -> DeleteImageGrantResponse;
         create_cluster(CreateClusterRequest) -> CreateClusterResponse;
-        get_cluster(GetClusterRequest) -> GetClusterResponse;
         list_clusters(ListClustersRequest) -> ListClustersResponse;
         update_cluster(UpdateClusterRequest) -> UpdateClusterResponse;
         delete_cluster(DeleteClusterRequest) -> DeleteClusterResponse;

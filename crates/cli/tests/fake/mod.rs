@@ -18,8 +18,8 @@ use pullpass_api::{
         credential_store_server::CredentialStoreServer,
     },
     grant::v1::{
-        CreateSecretLinkRequest, DeleteSecretLinkRequest, SecretLink, WatchSyncStatusResponse,
-        grant_manager_server::GrantManagerServer,
+        CreateSecretLinkRequest, DeleteSecretLinkRequest, LeaveClusterRequest, SecretLink,
+        WatchSyncStatusResponse, grant_manager_server::GrantManagerServer,
     },
 };
 use pullpass_runtime::{Server, Shutdown, Tls, config::ServerConfig};
@@ -46,6 +46,7 @@ pub(crate) struct Script {
     pub(crate) links_created: Vec<CreateSecretLinkRequest>,
     pub(crate) links_deleted: Vec<DeleteSecretLinkRequest>,
     pub(crate) planned: Vec<PlanSyncRequest>,
+    pub(crate) left: Vec<LeaveClusterRequest>,
 }
 
 impl Script {

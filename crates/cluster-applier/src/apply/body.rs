@@ -67,6 +67,15 @@ fn guarded(was: &Identity, annotation: &str, id: &str) -> Value {
     })
 }
 
+/// Takes our marks off an object and leaves everything else.
+pub(super) fn release(was: &Identity, annotation: &str) -> Vec<u8> {
+    let body = json!({"metadata": {
+        "uid": was.uid, "resourceVersion": was.version,
+        "labels": {MANAGED_BY: null}, "annotations": {annotation: null},
+    }});
+    body.to_string().into_bytes()
+}
+
 /// Takes out and appends entries of a service account's lists, if it still is as it was.
 pub(super) fn account_patch(was: &Identity, edits: &[Edit]) -> Vec<u8> {
     let test = json!({"op": "test", "path": "/metadata/resourceVersion", "value": was.version});
@@ -218,6 +227,14 @@ mod tests {
         assert_eq!(body["metadata"]["resourceVersion"], "7");
         assert_eq!(body["data"], json!({".dockerconfigjson": "e30=", "extra": null}));
         assert_eq!(body.get("type"), None);
+    }
+
+    #[test]
+    fn a_release_is_guarded_and_says_nothing_of_the_content() {
+        let metadata = json!({
+            "uid": "u", "resourceVersion": "7", "labels": {MANAGED_BY: null}, "annotations": {GRANT: null},
+        });
+        assert_eq!(read(&release(&was(), GRANT)), json!({"metadata": metadata}));
     }
 
     #[test]

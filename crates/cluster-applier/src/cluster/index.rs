@@ -230,10 +230,12 @@ impl Index {
         self.tidy(namespace);
     }
 
-    /// Forgets the departed Secrets of a namespace that do not matter any more.
-    pub(crate) fn forget_departed(&mut self, namespace: &Namespace) {
+    /// Forgets the departed Secrets of a namespace that do not matter any more: all if the cluster keeps what it has, for
+    /// then it keeps the entries, too.
+    pub(crate) fn forget_departed(&mut self, namespace: &Namespace, keeps_all: bool) {
         if let Some(state) = self.namespaces.get_mut(namespace) {
             state.forget_departed();
+            state.departed.retain(|_, _| !keeps_all);
         }
         self.tidy(namespace);
     }
@@ -328,11 +330,11 @@ mod tests {
         let mut index = index_with(std::slice::from_ref(&web));
         index.put(&namespace(), default.clone(), account("1", &["web"]));
         index.remove::<SecretFacts>(&namespace(), &"web".to_owned(), Some(&identity("u", "11")));
-        index.forget_departed(&namespace());
+        index.forget_departed(&namespace(), false);
         let departed = |index: &Index| index.namespace(&namespace()).map_or(0, |state| state.departed.len());
         assert_eq!(departed(&index), 1);
         index.put(&namespace(), default, account("2", &[]));
-        index.forget_departed(&namespace());
+        index.forget_departed(&namespace(), false);
         assert_eq!(departed(&index), 0, "nobody names it any more");
         let mut unnamed = index_with(&[web]);
         unnamed.retain::<SecretFacts>(&HashSet::new(), |_| false);

@@ -4,6 +4,9 @@ use pullpass_api::applier::v1::{Action as WireAction, PlannedChange};
 
 use crate::plan::{Action, Change, Edit, Plan, Reason, Standing, Step, View};
 
+/// What is done to what a leaving cluster keeps.
+const RELEASE: &str = "take off label and annotation";
+
 /// The changes of one namespace.
 pub(super) fn changes(view: &View, plan: &Plan) -> Vec<PlannedChange> {
     let namespace = view.name.as_str();
@@ -56,6 +59,8 @@ fn planned(namespace: &str, action: &Action) -> Vec<PlannedChange> {
             ("Secret", name, WireAction::Update, what)
         }
         Change::DeleteSecret { name, .. } => ("Secret", name, WireAction::Delete, "delete".to_owned()),
+        Change::ReleaseSecret { name, .. } => ("Secret", name, WireAction::Update, RELEASE.to_owned()),
+        Change::ReleaseBinding { name, .. } => ("RoleBinding", name, WireAction::Update, RELEASE.to_owned()),
         Change::CreateBinding { name, binding } => {
             let who = &binding.subject;
             let what = format!("bind {} to {} {}", binding.role.cluster_role(), who.kind, who.name);

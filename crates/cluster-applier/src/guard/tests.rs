@@ -152,6 +152,14 @@ fn what_is_created_while_deletions_are_held_does_not_tip_the_scale() {
 }
 
 #[test]
+fn a_cluster_that_leaves_is_not_held() {
+    let mut state = state(&[("web", 60)]);
+    let leave = Some(crate::desired::Leave::TakeBack);
+    state.replace_desired(Desired { cluster: Some("clusters/dev".into()), leave, ..Desired::default() }, "");
+    assert_eq!(work_off(&mut state), 60);
+}
+
+#[test]
 fn a_proposal_is_judged_like_a_change() {
     let mut state = state(&[("web", 60), ("api", 10)]);
     let mut without = state.desired.clone();

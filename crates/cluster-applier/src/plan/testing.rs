@@ -147,6 +147,7 @@ pub(crate) fn view(pull: &[&str], mount: &[&str]) -> View {
         unreadable: std::collections::BTreeSet::new(),
         hold: None,
         confirmed: std::collections::BTreeSet::new(),
+        leave: None,
     }
 }
 

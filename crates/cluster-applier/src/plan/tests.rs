@@ -18,6 +18,8 @@ fn say(change: &Change) -> String {
         Change::UpdateSecret { name, surplus, .. } => format!("update Secret {name} less {surplus:?}"),
         Change::RecreateSecret { name, .. } => format!("recreate Secret {name}"),
         Change::DeleteSecret { name, .. } => format!("delete Secret {name}"),
+        Change::ReleaseSecret { name, .. } => format!("release Secret {name}"),
+        Change::ReleaseBinding { name, .. } => format!("release RoleBinding {name}"),
         Change::EditAccount { account, edits, .. } => {
             let edits: Vec<_> = edits.iter().map(say_edit).collect();
             format!("edit {account}: {}", edits.join(", "))

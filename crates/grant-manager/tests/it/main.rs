@@ -6,6 +6,7 @@ mod clusters;
 mod crud;
 mod deletion;
 mod desired;
+mod leaving;
 mod racing;
 mod restart;
 mod scene;

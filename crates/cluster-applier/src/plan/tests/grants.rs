@@ -168,6 +168,17 @@ fn a_project_that_does_not_exist_is_waited_for() {
 }
 
 #[test]
+fn a_binding_of_a_cluster_that_leaves_and_keeps_what_it_has_only_loses_our_marks() {
+    let mut leaving = with_binding(there(), binding_for(&grant_to(account_of("b"))));
+    leaving.leave = Some(Leave::Keep);
+    let plan = namespace(&leaving);
+    assert_eq!(
+        (said(&plan), standing(&plan, SHARE)),
+        (vec!["release RoleBinding pullpass-share".into()], just(Standing::Leaving))
+    );
+}
+
+#[test]
 fn a_held_binding_stays_unless_its_deletion_is_confirmed() {
     let mut held = with_binding(there(), binding_for(&grant_to(account_of("b"))));
     held.hold = Some(Hold::MoreThanHalf { deletions: 60, others: 0 });

@@ -279,6 +279,24 @@ fn a_proposal_of_which_the_content_is_unknown_creates_what_is_absent() {
 }
 
 #[test]
+fn a_cluster_that_leaves_and_keeps_what_it_has_only_loses_our_marks() {
+    let other = SecretFacts { marks: marks(true, None), ..secret_of("other", "{}") };
+    let mut leaving = view(&["web", "own"], &["web"]).with_secret("web", secret_of("web", "old"));
+    leaving = leaving.with_secret("other", other);
+    leaving.state.departed.insert("own".into(), link_name("web"));
+    leaving.leave = Some(Leave::Keep);
+    let plan = namespace(&leaving);
+    assert_eq!(
+        (said(&plan), standing(&plan, WEB)),
+        (vec!["release Secret web".into()], just(Standing::Leaving))
+    );
+    leaving.state.secrets.get_mut("web").expect("it is there").marks = Marks::default();
+    assert_eq!(namespace(&leaving), Plan::default());
+    leaving.leave = Some(Leave::TakeBack);
+    assert_eq!(said(&namespace(&leaving)), ["edit default: remove own from imagePullSecrets at 1"]);
+}
+
+#[test]
 fn a_held_secret_stays_with_its_entries_while_the_rest_goes_on() {
     let renamed = SecretLink { secret_name: "new".into(), ..web() };
     let mut held =
