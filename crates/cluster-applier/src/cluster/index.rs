@@ -333,6 +333,10 @@ mod tests {
         index.forget_departed(&namespace(), false);
         let departed = |index: &Index| index.namespace(&namespace()).map_or(0, |state| state.departed.len());
         assert_eq!(departed(&index), 1);
+        index.forget_departed(&namespace(), true);
+        assert_eq!(departed(&index), 0, "the cluster keeps the entry, too");
+        index.put(&namespace(), "web".to_owned(), web.clone());
+        index.remove::<SecretFacts>(&namespace(), &"web".to_owned(), Some(&identity("u", "11")));
         index.put(&namespace(), default, account("2", &[]));
         index.forget_departed(&namespace(), false);
         assert_eq!(departed(&index), 0, "nobody names it any more");

@@ -118,3 +118,13 @@ async fn a_deletion_that_waits_for_the_cluster_ends_with_it() {
     assert_eq!(refusal(scene.get_link("web").await).0, Code::NotFound);
     assert!(is_gone(&scene, "east").await);
 }
+
+#[tokio::test]
+async fn a_cluster_for_which_nothing_is_declared_leaves_when_its_applier_has_looked() {
+    let scene = Scene::with_clusters(&["east"]).await;
+    let east = leave(&scene, "east", ClusterLeave::TakeBack).await.unwrap().cluster.unwrap();
+    scene.report("east", east.revision - 1, &[]).await.unwrap();
+    assert!(!is_gone(&scene, "east").await, "the report was made before");
+    scene.report("east", east.revision, &[]).await.unwrap();
+    assert!(is_gone(&scene, "east").await);
+}
