@@ -18,7 +18,7 @@ use k8s_openapi::{
     },
 };
 use kube::{
-    Api, Client, Config, Resource,
+    Api, Client, Config, Resource, ResourceExt as _,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
@@ -158,6 +158,29 @@ impl Cluster {
     pub async fn our_secrets(&self, namespace: &str) -> Vec<Secret> {
         let all = self.list::<Secret>(namespace).await;
         all.into_iter().filter(|secret| is_ours(secret.metadata.labels.as_ref())).collect()
+    }
+
+    /// Kind, name and version of each object that could be written to.
+    pub async fn versions(&self, namespaces: &[String]) -> Vec<(String, String)> {
+        let mut all = Vec::new();
+        for namespace in namespaces {
+            all.extend(self.versions_of::<Secret>(namespace).await);
+            all.extend(self.versions_of::<ServiceAccount>(namespace).await);
+            all.extend(self.versions_of::<RoleBinding>(namespace).await);
+        }
+        all
+    }
+
+    async fn versions_of<K>(&self, namespace: &str) -> Vec<(String, String)>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug,
+    {
+        let name = |object: &K| format!("{}/{namespace}/{}", K::kind(&()), object.name_any());
+        let objects = self.list::<K>(namespace).await;
+        objects.iter().map(|object| (name(object), object.resource_version().unwrap_or_default())).collect()
     }
 
     /// Creates an object from JSON.

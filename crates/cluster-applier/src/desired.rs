@@ -75,6 +75,8 @@ pub(crate) struct Desired {
     pub(crate) revision: i64,
     /// Resource name of our cluster, once the first snapshot is complete.
     pub(crate) cluster: Option<String>,
+    /// Its uid, another one after it was registered anew: then this is the state of another database.
+    pub(crate) cluster_uid: String,
     /// If our cluster leaves, how. Then nothing else is wanted.
     pub(crate) leave: Option<Leave>,
 }
@@ -95,6 +97,7 @@ impl Desired {
             }
             Event::SnapshotEnd(end) => {
                 self.cluster = Some(end.cluster.clone());
+                self.cluster_uid.clone_from(&end.cluster_uid);
                 self.leave = match end.leave() {
                     ClusterLeave::Unspecified => None,
                     ClusterLeave::TakeBack => Some(Leave::TakeBack),
@@ -139,6 +142,20 @@ impl Desired {
         Some(key)
     }
 
+    /// Whether this may be what `before` became, and not an older state or one of another database.
+    pub(crate) fn continues(&self, before: &Self) -> bool {
+        before.cluster.is_none()
+            || (self.revision >= before.revision && self.cluster_uid == before.cluster_uid)
+    }
+
+    /// Less what `other` has just the same.
+    pub(crate) fn less(mut self, other: &Self) -> Self {
+        self.links.retain(|name, link| other.links.get(name).is_none_or(|there| there.what != link.what));
+        self.grants.retain(|name, grant| other.grants.get(name).is_none_or(|there| there.what != grant.what));
+        self.unreadable.retain(|name, _| other.revision_of(name).is_none());
+        self
+    }
+
     /// Takes away a link or grant by its resource name; none if it is not one.
     pub(crate) fn remove_named(&mut self, name: &str) -> Option<()> {
         Name::parse(name).map(|name| self.remove(&name))
@@ -160,7 +177,7 @@ impl Desired {
         grants.chain(links).chain(self.unreadable.keys().cloned())
     }
 
-    fn remove(&mut self, name: &Name) {
+    pub(crate) fn remove(&mut self, name: &Name) {
         self.unreadable.remove(name);
         match name {
             Name::Link(link) => drop(self.links.remove(link)),

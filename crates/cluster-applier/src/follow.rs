@@ -47,7 +47,8 @@ impl Stream for DesiredStream {
     const WHAT: &'static str = "desired state";
 
     async fn follow(&self, after_revision: i64, position: &mut Position) -> Result<(), Status> {
-        let request = WatchDesiredStateRequest { after_revision };
+        let cluster_uid = self.shared.with(|state| state.desired.cluster_uid.clone());
+        let request = WatchDesiredStateRequest { after_revision, cluster_uid };
         let mut stream = self.client.clone().watch_desired_state(request).await?.into_inner();
         self.shared.with(State::connected);
         let mut snapshot = (after_revision == 0).then(Desired::default);
@@ -237,7 +238,7 @@ mod tests {
     fn how_a_cluster_leaves_is_learned_with_the_snapshot_or_nothing_is_done() {
         let shared = shared();
         let ending = |leave: i32| {
-            let end = DesiredStateSnapshotEnd { cluster: "clusters/dev".into(), leave };
+            let end = DesiredStateSnapshotEnd { cluster: "clusters/dev".into(), leave, ..Default::default() };
             take_desired(&shared, &mut Some(Desired::default()), &message(Event::SnapshotEnd(end), 6))
         };
         assert_eq!(ending(7).map_err(|status| status.code()), Err(Code::FailedPrecondition));

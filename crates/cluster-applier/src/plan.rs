@@ -11,6 +11,7 @@
 
 pub(crate) mod grants;
 pub(crate) mod links;
+mod lost;
 pub(crate) mod ownership;
 mod pods;
 mod release;
@@ -58,6 +59,8 @@ pub(crate) struct View {
     pub(crate) roles: BTreeSet<Role>,
     /// Links and grants that nobody understands: their objects are nobody else's.
     pub(crate) unreadable: BTreeSet<Name>,
+    /// Links and grants that an older desired state lost: nothing of theirs is deleted.
+    pub(crate) lost: BTreeSet<Name>,
     /// Why nothing may be deleted, if that is so…
     pub(crate) hold: Option<Hold>,
     /// … except these, by uid.
@@ -300,6 +303,7 @@ pub(crate) fn namespace(view: &View) -> Plan {
     let mut plan = Plan::default();
     links::plan(view, &mut plan);
     grants::plan(view, &mut plan);
+    lost::hold_back(view, &mut plan);
     plan
 }
 

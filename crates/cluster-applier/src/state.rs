@@ -90,6 +90,9 @@ struct Bells {
 #[derive(Debug, Default)]
 pub(crate) struct State {
     pub(crate) desired: Desired,
+    /// What an older desired state lost when grant-manager went back to it, as it stood before: of that nothing is deleted
+    /// before somebody decides anew.
+    lost: Desired,
     pub(crate) index: Index,
     pub(crate) materials: Materials,
     pub(crate) board: Board,
@@ -123,6 +126,7 @@ impl State {
 
     /// A complete snapshot of the desired state: takes the place of all that was known.
     pub(crate) fn replace_desired(&mut self, desired: Desired, trace: &str) {
+        self.hold_what_is_lost(&desired);
         self.desired = desired;
         let links = &self.desired.links;
         self.materials.retain(|name| links.contains_key(name));
@@ -133,6 +137,26 @@ impl State {
         self.begin_if_complete();
         if self.begun {
             self.mark_everything();
+        }
+    }
+
+    /// A database that was restored from a backup, or a new one, does not name what nobody ever took back.
+    fn hold_what_is_lost(&mut self, desired: &Desired) {
+        let mut lost = std::mem::take(&mut self.lost);
+        let went_back = !desired.continues(&self.desired);
+        if went_back {
+            lost.links.extend(self.desired.links.clone());
+            lost.grants.extend(self.desired.grants.clone());
+            lost.unreadable.extend(self.desired.unreadable.clone());
+        }
+        if desired.leave.is_some() {
+            return; // that was decided
+        }
+        self.lost = lost.less(desired);
+        let lost: Vec<_> = self.lost.names().map(|name| name.to_string()).collect();
+        if went_back && !lost.is_empty() {
+            let (known, now) = (self.desired.revision, desired.revision);
+            tracing::warn!(known, now, ?lost, "grant-manager went back, of what it lost nothing is deleted");
         }
     }
 
@@ -165,6 +189,7 @@ impl State {
 
     /// One link or grant is different from what it was.
     pub(crate) fn desired_changed(&mut self, name: &Name, trace: &str) {
+        self.lost.remove(name);
         if let Name::Link(link) = name {
             let wanted = self.desired.links.get(link);
             self.materials.set_link(link, wanted.map(|wanted| &wanted.what), trace);
@@ -369,6 +394,7 @@ impl State {
             materials,
             roles: self.index.roles().clone(),
             unreadable: desired.unreadable.keys().cloned().collect(),
+            lost: self.lost.names().collect(),
             leave: desired.leave,
             hold: hold.cloned(),
             confirmed: self.guard.confirmed(namespace).clone(),

@@ -42,7 +42,12 @@ pub(crate) struct Watch {
 
 impl Manager {
     /// Begins a stream with a snapshot, or after a revision.
-    pub(crate) async fn watch_desired_state(&self, identity: SpiffeId, after: i64) -> Result<Watch, Error> {
+    pub(crate) async fn watch_desired_state(
+        &self,
+        identity: SpiffeId,
+        after: i64,
+        cluster_uid: &str,
+    ) -> Result<Watch, Error> {
         if after < 0 {
             return Err(convert::Error::new("after_revision", "must not be negative").into());
         }
@@ -52,7 +57,7 @@ impl Manager {
         let revision = read.revision().await?;
         let (position, queue) = match after {
             0 => (revision, snapshot(read.connection(), &cluster, revision).await?),
-            _ => (resumable(after, revision, &cluster)?, VecDeque::new()),
+            _ => (resumable(after, revision, &cluster, cluster_uid)?, VecDeque::new()),
         };
         let connected = self.presence.connect(&cluster.uid);
         Ok(Watch { manager: self.clone(), identity, cluster, position, queue, latest, _connected: connected })
@@ -60,11 +65,12 @@ impl Manager {
 }
 
 /// What an applier saw before its cluster was registered, or of another database, is nothing to go on from.
-fn resumable(after: i64, ours: i64, cluster: &Cluster) -> Result<i64, Error> {
+fn resumable(after: i64, ours: i64, cluster: &Cluster, uid: &str) -> Result<i64, Error> {
     if after > ours {
         return Err(Error::RevisionAhead { given: after, ours });
     }
-    if after < cluster.revision {
+    let another = !uid.is_empty() && uid != cluster.uid;
+    if after < cluster.revision || another {
         let (cluster, registered) = (cluster.name.clone(), cluster.revision);
         return Err(Error::RegisteredSince { cluster, given: after, registered });
     }
@@ -79,8 +85,11 @@ async fn snapshot(
     let links = targets::applying(connection, &cluster.name).await?.into_iter().map(Event::SecretLink);
     let grants = targets::applying(connection, &cluster.name).await?.into_iter().map(Event::ImageGrant);
     let mut messages: VecDeque<_> = links.chain(grants).map(|event| message(Some(event), 0, None)).collect();
-    let end =
-        Event::SnapshotEnd(DesiredStateSnapshotEnd { cluster: cluster.name.clone(), leave: cluster.leave });
+    let end = Event::SnapshotEnd(DesiredStateSnapshotEnd {
+        cluster: cluster.name.clone(),
+        cluster_uid: cluster.uid.clone(),
+        leave: cluster.leave,
+    });
     messages.push_back(message(Some(end), revision, None));
     Ok(messages)
 }

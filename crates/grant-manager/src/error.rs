@@ -36,8 +36,8 @@ pub(crate) enum Error {
     #[error("revision {given} is ahead of this service's own, {ours}: begin anew with after_revision 0")]
     RevisionAhead { given: i64, ours: i64 },
     #[error(
-        "{cluster} was registered for this applier at revision {registered}, after revision {given}: begin anew with \
-         after_revision 0"
+        "{cluster} was registered for this applier anew, at revision {registered}: begin anew with after_revision 0 \
+         instead of {given}"
     )]
     RegisteredSince { cluster: String, given: i64, registered: i64 },
     #[error("{link} does not apply to {cluster}: no ticket is issued")]

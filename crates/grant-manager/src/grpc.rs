@@ -224,8 +224,9 @@ impl GrantManager for Service {
         &self,
         request: Request<wire::WatchDesiredStateRequest>,
     ) -> Answer<Self::WatchDesiredStateStream> {
-        let after = request.get_ref().after_revision;
-        let watch = self.manager.watch_desired_state(identity(&request)?, after).await?;
+        let identity = identity(&request)?;
+        let wire::WatchDesiredStateRequest { after_revision, cluster_uid } = request.into_inner();
+        let watch = self.manager.watch_desired_state(identity, after_revision, &cluster_uid).await?;
         let messages = stream::try_unfold(watch, |mut watch| async move {
             let message = watch.next().await?;
             Ok::<_, Status>(Some((message, watch)))

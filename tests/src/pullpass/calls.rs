@@ -52,7 +52,8 @@ impl Pullpass {
         HealthClient::new(self.connection(&self.admin(), service))
     }
 
-    pub(super) async fn register_cluster(&self) -> anyhow::Result<()> {
+    /// Makes the cluster known to grant-manager.
+    pub async fn register_cluster(&self) -> anyhow::Result<()> {
         let cluster = Cluster {
             applier_identity: self.state.identity(Service::ClusterApplier)?.to_string(),
             ..Default::default()

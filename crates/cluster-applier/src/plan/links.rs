@@ -83,7 +83,7 @@ fn holders<'a>(view: &'a View, plan: &mut Plan) -> BTreeMap<&'a str, (&'a LinkNa
         let marked = view.state.secrets.get(secret).and_then(|facts| managed_for(&facts.marks));
         claimants.sort_by_key(|(name, link)| (marked != Some(name.id()), link.created, *name));
         let held = marked.and_then(|id| LinkName::from_id(id).ok()).map(Name::Link);
-        let held = held.filter(|name| view.unreadable.contains(name));
+        let held = held.filter(|name| keeps_without_wanting(view, name));
         let mut claimants = claimants.into_iter();
         let holder = match held {
             Some(name) => name.to_string(),
@@ -102,6 +102,12 @@ fn holders<'a>(view: &'a View, plan: &mut Plan) -> BTreeMap<&'a str, (&'a LinkNa
         }
     }
     holders
+}
+
+/// Whether it has a Secret here that stays although nothing here says how it shall be.
+fn keeps_without_wanting(view: &View, name: &Name) -> bool {
+    let wants = matches!(name, Name::Link(link) if view.links.contains_key(link));
+    view.unreadable.contains(name) || (view.lost.contains(name) && !wants)
 }
 
 fn taken(view: &View, secret: &str, holder: &str) -> Reason {

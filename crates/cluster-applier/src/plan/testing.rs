@@ -145,6 +145,7 @@ pub(crate) fn view(pull: &[&str], mount: &[&str]) -> View {
         materials: BTreeMap::new(),
         roles: pullpass_domain::grant::Role::ALL.into(),
         unreadable: std::collections::BTreeSet::new(),
+        lost: std::collections::BTreeSet::new(),
         hold: None,
         confirmed: std::collections::BTreeSet::new(),
         leave: None,

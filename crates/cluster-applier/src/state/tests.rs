@@ -263,3 +263,27 @@ fn whose_hold_is_over_does_nothing_even_before_it_is_told() {
     assert!(state.take(now + Duration::from_secs(2)).is_none());
     assert!(state.take(now).is_some() && state.may_report(now));
 }
+
+#[test]
+fn what_an_older_revision_lost_is_held_until_somebody_decides_anew() {
+    let mut state = at_rest(desired_link("web"), &["a"]);
+    let lost = |state: &mut State| state.view(&ns("a")).lost.len();
+    state.replace_desired(complete(desired_link("web"), 3), "");
+    assert_eq!(lost(&mut state), 0, "nothing was lost");
+    state.replace_desired(complete(Desired::default(), 2), "");
+    assert_eq!(lost(&mut state), 1);
+    state.replace_desired(complete(Desired::default(), 9), "");
+    assert_eq!(lost(&mut state), 1, "moving on decides nothing");
+    state.replace_desired(complete(desired_link("web"), 12), "");
+    assert_eq!(lost(&mut state), 0, "the right state came back");
+    state.replace_desired(complete(Desired::default(), 11), "");
+    state.desired_changed(&Name::Link(link_name("web")), "");
+    assert_eq!(lost(&mut state), 0, "it was declared anew, or removed");
+    let another = Desired { cluster_uid: "another".into(), ..complete(Desired::default(), 20) };
+    let mut state = at_rest(desired_link("web"), &["a"]);
+    state.replace_desired(another, "");
+    assert_eq!(lost(&mut state), 1, "a new database names nothing");
+    let mut state = at_rest(desired_link("web"), &["a"]);
+    state.replace_desired(complete(Desired::default(), 6), "");
+    assert_eq!(lost(&mut state), 0, "taken back in the course of things");
+}

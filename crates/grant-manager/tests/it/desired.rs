@@ -96,6 +96,16 @@ async fn what_we_do_not_have_yet_cannot_be_resumed_from() {
 }
 
 #[tokio::test]
+async fn what_another_database_told_cannot_be_resumed_from() {
+    let scene = Scene::with_clusters(&["east"]).await;
+    let told = scene.watch("east", 0).await.unwrap().next().await.unwrap();
+    let Some(Event::SnapshotEnd(end)) = told.event else { panic!("no end: {told:?}") };
+    assert!(scene.watch_of("east", told.revision, &end.cluster_uid).await.is_ok());
+    let another = scene.watch_of("east", told.revision, "of-another-database").await;
+    assert_eq!(refusal(another), (Code::OutOfRange, "REGISTERED_SINCE".into()));
+}
+
+#[tokio::test]
 async fn streams_end_when_the_service_stops() {
     let scene = Scene::with_clusters(&["east"]).await;
     let mut watch = scene.watch("east", 0).await.unwrap();

@@ -141,7 +141,18 @@ impl Scene {
     }
 
     pub(crate) async fn watch(&self, cluster: &str, after_revision: i64) -> Result<Watch, Status> {
-        let request = as_applier(cluster, WatchDesiredStateRequest { after_revision });
+        self.watch_of(cluster, after_revision, "").await
+    }
+
+    /// As one who knows the cluster by this uid.
+    pub(crate) async fn watch_of(
+        &self,
+        cluster: &str,
+        after_revision: i64,
+        uid: &str,
+    ) -> Result<Watch, Status> {
+        let request = WatchDesiredStateRequest { after_revision, cluster_uid: uid.to_owned() };
+        let request = as_applier(cluster, request);
         Ok(Watch(self.service.watch_desired_state(request).await?.into_inner()))
     }
 

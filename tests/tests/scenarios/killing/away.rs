@@ -3,22 +3,13 @@
 use std::time::Duration;
 
 use e2e::{
-    Cluster, Scenario,
+    Scenario,
     audit_log::{AuditLog, Request},
     cluster::{Ability, Subject},
     eventually,
     pullpass::Service,
     wait::seen,
 };
-use k8s_openapi::{
-    NamespaceResourceScope,
-    api::{
-        core::v1::{Secret, ServiceAccount},
-        rbac::v1::RoleBinding,
-    },
-};
-use kube::{Resource, ResourceExt as _};
-use serde::de::DeserializeOwned;
 
 /// What an applier could do wrong it does at once: it has everything, or never gets it.
 const LOOK: Duration = Duration::from_secs(3);
@@ -37,7 +28,7 @@ async fn a_service_that_is_stopped_changes_nothing_in_the_cluster() {
     for service in [Service::GrantManager, Service::CredentialStore] {
         let name = s.credential(service.binary_name(), "quay.io", "robot", "first").await;
         let namespaces = served(&s, service, &name).await;
-        let before = objects(&s.cluster, &namespaces).await;
+        let before = s.cluster.versions(&namespaces).await;
         let log = s.plane.audit_log().from_now();
 
         assert!(s.pullpass.terminate(service, LOOK).await.is_some_and(|status| status.success()));
@@ -101,29 +92,6 @@ async fn disturb(s: &Scenario, namespaces: &[String], value: &str) {
     }
 }
 
-/// Kind, name and version of each object that could be written to.
-async fn objects(cluster: &Cluster, namespaces: &[String]) -> Vec<(String, String)> {
-    let mut all = Vec::new();
-    for namespace in namespaces {
-        all.extend(versions::<Secret>(cluster, namespace).await);
-        all.extend(versions::<ServiceAccount>(cluster, namespace).await);
-        all.extend(versions::<RoleBinding>(cluster, namespace).await);
-    }
-    all
-}
-
-async fn versions<K>(cluster: &Cluster, namespace: &str) -> Vec<(String, String)>
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + DeserializeOwned
-        + std::fmt::Debug,
-{
-    let name = |object: &K| format!("{}/{namespace}/{}", K::kind(&()), object.name_any());
-    let objects = cluster.list::<K>(namespace).await;
-    objects.iter().map(|object| (name(object), object.resource_version().unwrap_or_default())).collect()
-}
-
 async fn nothing_changed(
     s: &Scenario,
     service: Service,
@@ -135,7 +103,7 @@ async fn nothing_changed(
     let requests = log.requests_of(&s.applier_user());
     let writes: Vec<_> = requests.iter().filter(|request| request.is_write()).collect();
     assert!(writes.is_empty(), "while {name} is away the applier writes: {writes:#?}");
-    assert_eq!(objects(&s.cluster, namespaces).await, before, "while {name} is away");
+    assert_eq!(s.cluster.versions(namespaces).await, before, "while {name} is away");
 }
 
 async fn a_change_goes_through(s: &Scenario, service: Service, name: &str, namespaces: &[String]) {

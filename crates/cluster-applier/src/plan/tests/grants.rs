@@ -91,6 +91,14 @@ fn a_binding_is_kept_right_and_taken_back() {
 }
 
 #[test]
+fn a_binding_that_an_older_state_lost_stays() {
+    let mut lost = with_binding(there(), binding_for(&grant_to(account_of("b"))));
+    lost.lost.insert(Name::Grant(GrantName::parse(SHARE).expect("a name")));
+    let plan = namespace(&lost);
+    assert_eq!((said(&plan), standing(&plan, SHARE)), (vec![], with(Standing::Leaving, "DELETIONS_HELD")));
+}
+
+#[test]
 fn a_changed_role_replaces_the_binding() {
     let push = ImageGrant { role: WireRole::Push.into(), ..grant_to(account_of("b")) };
     let view = with_binding(there().with_grant(&push), binding_for(&grant_to(account_of("b"))));

@@ -257,6 +257,27 @@ fn what_is_not_understood_keeps_its_traces() {
 }
 
 #[test]
+fn of_what_an_older_state_lost_nothing_is_deleted() {
+    let mut lost = view(&["theirs", "web"], &["web"]).with_secret("web", secret_of("web", "{}"));
+    lost.lost.insert(Name::Link(link_name("web")));
+    let plan = namespace(&lost);
+    assert_eq!((said(&plan), standing(&plan, WEB)), (vec![], with(Standing::Leaving, "DELETIONS_HELD")));
+
+    let other = SecretLink { secret_name: "web".into(), ..link_message("other") };
+    let plan = namespace(&lost.clone().with_link(&other));
+    assert_eq!(standing(&plan, "secretLinks/other"), with(Standing::Failed, "SECRET_NAME_TAKEN"));
+
+    // It is still wanted here, but no more for both lists; the entry of another that nobody lost goes.
+    let narrowed = lost.with_link(&web()).with_secret("theirs", secret_of("theirs", "{}"));
+    let plan = namespace(&narrowed);
+    assert_eq!(
+        said(&plan),
+        ["edit default: remove theirs from imagePullSecrets at 0", "delete Secret theirs"]
+    );
+    assert_eq!(standing(&plan, WEB), with(Standing::Pending, "DELETIONS_HELD"));
+}
+
+#[test]
 fn a_secret_that_is_being_deleted_is_waited_for() {
     let going = SecretFacts { terminating: true, ..secret_of("web", "{}") };
     let plan = namespace(&view(&["web"], &[]).with_link(&web()).with_secret("web", going.clone()));
