@@ -133,7 +133,8 @@ impl Keeper {
             while let Some(event) = events.next().await {
                 match event {
                     Ok(event) => {
-                        failures = 0;
+                        // The beginning of a list is told before it is known whether there will be an answer.
+                        failures = if matches!(event, Event::Init) { failures } else { 0 };
                         self.take(event, sink);
                     }
                     Err(error) => {

@@ -1,8 +1,11 @@
-//! A namespace whose writes are refused is reported with its reason, and the others go on.
+//! A namespace whose writes are refused is reported with its reason, and the others go on; who is refused asks less often.
+
+use std::{collections::BTreeMap, time::Duration};
 
 use e2e::{
     Scenario, eventually,
     fault_proxy::{Asked, Fault},
+    pullpass::Service,
     wait::seen,
 };
 use pullpass_api::{
@@ -66,4 +69,30 @@ async fn every_failing_namespace_is_reported_with_its_reason_while_the_others_go
     applier.sync(SyncRequest::default()).await.expect("everything is tried at once");
     let status = s.becomes_synced("secretLinks/web").await;
     assert_eq!(counts(&status), (6, 0, 0));
+}
+
+/// So long are lists refused.
+const REFUSED: Duration = Duration::from_secs(5);
+/// So often may each be tried in that time: after 250 ms at most, 500 ms, 1 s, 2 s; half of that, if chance will have it.
+const TRIES: usize = 7;
+
+#[tokio::test]
+async fn lists_that_are_refused_are_tried_less_and_less_often() {
+    let (s, proxy) = Scenario::own_with_faults("lists").await;
+    proxy.break_by(|asked: &Asked| (asked.verb == "read").then(|| refuse(500)));
+    s.pullpass.kill9(Service::ClusterApplier);
+    s.pullpass.launch(Service::ClusterApplier).expect("the applier starts");
+    tokio::time::sleep(REFUSED).await;
+    proxy.mend();
+    let record = proxy.take_record().into_iter().filter(|exchange| exchange.fault.is_some());
+    let mut tries = BTreeMap::<_, usize>::new();
+    for exchange in record {
+        *tries.entry(exchange.asked.path).or_default() += 1;
+    }
+    // The three lists of ClusterRoles share a path.
+    tries.retain(|path, _| !path.ends_with("/clusterroles"));
+    println!("{tries:?}");
+    assert_eq!(tries.len(), 4, "{tries:?}");
+    assert!(tries.values().all(|count| (2..=TRIES).contains(count)), "{tries:?}");
+    s.pullpass.wait_until_healthy(Service::ClusterApplier).await.expect("it is well again");
 }
