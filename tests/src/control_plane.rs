@@ -7,7 +7,7 @@ mod flags;
 use std::{
     path::{Path, PathBuf},
     process::Command,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -27,7 +27,9 @@ pub struct ControlPlane {
     credentials: Credentials,
     api_server_command: Mutex<Command>,
     api_server: Mutex<Option<Process>>,
-    others: Vec<Process>,
+    etcd_command: Mutex<Command>,
+    etcd: Mutex<Option<Process>>,
+    manager: Option<Process>,
 }
 
 impl ControlPlane {
@@ -36,7 +38,6 @@ impl ControlPlane {
         let api_port = ports::free();
         let credentials = Credentials::create(folder, &format!("https://127.0.0.1:{api_port}"))?;
         let (etcd, etcd_url) = flags::etcd(folder)?;
-        let etcd = Process::start("etcd", &etcd, &folder.join("etcd.log"))?;
         let api_server = flags::api_server(folder, api_port, &etcd_url, &credentials)?;
         let manager = flags::controller_manager(&credentials)?;
         let mut plane = Self {
@@ -44,11 +45,14 @@ impl ControlPlane {
             credentials,
             api_server_command: Mutex::new(api_server),
             api_server: Mutex::new(None),
-            others: vec![etcd],
+            etcd_command: Mutex::new(etcd),
+            etcd: Mutex::new(None),
+            manager: None,
         };
+        plane.start_etcd()?;
         plane.start_api_server().await?;
         let log = folder.join("kube-controller-manager.log");
-        plane.others.push(Process::start("kube-controller-manager", &manager, &log)?);
+        plane.manager = Some(Process::start("kube-controller-manager", &manager, &log)?);
         plane.wait_for_service_accounts().await?;
         Ok(plane)
     }
@@ -77,16 +81,29 @@ impl ControlPlane {
 
     /// Kills the API server.
     pub fn kill_api_server(&self) {
-        drop(self.api_server.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(lock(&self.api_server).take());
+    }
+
+    /// Kills etcd.
+    pub fn kill_etcd(&self) {
+        drop(lock(&self.etcd).take());
+    }
+
+    /// Starts etcd with the data that it had.
+    pub fn start_etcd(&self) -> anyhow::Result<()> {
+        let log = self.folder.join("etcd.log");
+        let process = Process::start("etcd", &lock(&self.etcd_command), &log)?;
+        *lock(&self.etcd) = Some(process);
+        Ok(())
     }
 
     /// Starts the API server where it was, and waits until it is ready.
     pub async fn start_api_server(&self) -> anyhow::Result<()> {
         let process = {
-            let command = self.api_server_command.lock().unwrap_or_else(PoisonError::into_inner);
+            let command = lock(&self.api_server_command);
             Process::start("kube-apiserver", &command, &self.folder.join("kube-apiserver.log"))?
         };
-        *self.api_server.lock().unwrap_or_else(PoisonError::into_inner) = Some(process);
+        *lock(&self.api_server) = Some(process);
         let cluster = self.cluster().await?;
         let ready = within(PATIENCE, async || {
             self.check_running()?;
@@ -96,7 +113,7 @@ impl ControlPlane {
     }
 
     fn check_running(&self) -> Result<(), String> {
-        let mut process = self.api_server.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut process = lock(&self.api_server);
         match process.as_mut().and_then(|process| process.ended().map(|status| (status, process.tail(5)))) {
             Some((status, tail)) => Err(format!("it ended with {status}: {tail}")),
             None => Ok(()),
@@ -110,11 +127,15 @@ impl ControlPlane {
             account.map(drop).ok_or_else(|| "there is no default/default".to_owned())
         });
         let made = there.await;
-        let tail = || self.others.last().map(|process| process.tail(5)).unwrap_or_default();
+        let tail = || self.manager.as_ref().map(|process| process.tail(5)).unwrap_or_default();
         made.map_err(|last| anyhow!(last)).with_context(|| {
             format!("kube-controller-manager made no service accounts; its log ends: {}", tail())
         })
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The parsed minor version of `program --version`: 20 of `Kubernetes v1.20.2`.

@@ -7,5 +7,6 @@ mod cluster;
 mod declare;
 mod model;
 mod refused;
+mod restart;
 mod rounds;
 mod storm;
