@@ -198,12 +198,12 @@ impl Chooser {
             Change::Secret(..) | Change::Binding(..) => {}
         }
         match change {
-            Change::Link(name, _) | Change::Unlink(name) | Change::Secret(_, name, _) => {
-                self.touched.insert(name);
-            }
-            Change::Grant(name, _) | Change::Revoke(name) | Change::Binding(_, name, _) => {
-                self.touched.insert(name);
-            }
+            Change::Link(name, _)
+            | Change::Unlink(name)
+            | Change::Secret(_, name, _)
+            | Change::Grant(name, _)
+            | Change::Revoke(name)
+            | Change::Binding(_, name, _) => drop(self.touched.insert(name)),
             Change::Label(..) => self.touched.extend(self.served_links().collect::<Vec<_>>()),
             Change::Rotate(_) => {}
         }

@@ -76,7 +76,7 @@ async fn on_secret(s: &Scenario, namespace: &str, name: &str, hand: Hand) {
     match hand {
         Hand::Deletes => s.cluster.delete::<Secret>(namespace, name).await,
         Hand::Edits => {
-            s.cluster.merge::<Secret>(namespace, name, json!({"stringData": {"surplus": "x"}})).await
+            s.cluster.merge::<Secret>(namespace, name, json!({"stringData": {"surplus": "x"}})).await;
         }
         Hand::TakesOurLabel => {
             let edit = json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": null}}});
@@ -86,16 +86,16 @@ async fn on_secret(s: &Scenario, namespace: &str, name: &str, hand: Hand) {
 }
 
 async fn declare_link(s: &Scenario, name: &str, link: &Link, exists: bool) {
-    let named = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
+    let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
     let labelled = |key: &str| [(key.to_owned(), "yes".to_owned())].into();
     let namespaces = match &link.reach {
         Reach::Named(names) => {
-            NamespaceSelection { names: named(names.iter().copied().collect()), ..Default::default() }
+            NamespaceSelection { names: owned(names.iter().copied().collect()), ..Default::default() }
         }
         Reach::Served => NamespaceSelection { match_labels: labelled("served"), ..Default::default() },
     };
     let service_accounts = match link.accounts {
-        Accounts::Default => ServiceAccountSelection { names: named(vec!["default"]), ..Default::default() },
+        Accounts::Default => ServiceAccountSelection { names: owned(vec!["default"]), ..Default::default() },
         Accounts::Labelled => {
             ServiceAccountSelection { match_labels: labelled("pulls"), ..Default::default() }
         }

@@ -6,7 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use e2e::{FaultProxy, Scenario, eventually, pullpass::Service, wait::within};
+use e2e::{
+    FaultProxy, Scenario, eventually,
+    pullpass::Service,
+    wait::{seen, within},
+};
 use pullpass_api::grant::v1::{GetSyncStatusRequest, SyncState, SyncStatus};
 
 use super::{
@@ -51,7 +55,7 @@ const STEPS: [(&str, Kind); 29] = [
     ("never", Kind::Any),
 ];
 /// So long does a round wait for the applier to reach its step.
-const REACH: Duration = Duration::from_secs(2);
+const REACH: Duration = Duration::from_millis(1500);
 /// At most so many things change in a round beside the one that leads to the step.
 const OTHERS: u64 = 4;
 /// The latest end of the storm after the applier was started again, in milliseconds.
@@ -102,8 +106,7 @@ impl Field {
         let armed = [("PULLPASS_FAILPOINT", failpoint.as_str())];
         self.s.pullpass.launch_with(Service::ClusterApplier, &armed).expect("the applier starts");
         if self.dice.below(2) == 0 {
-            // So that it hears of what follows as changes, not as what there was when it came.
-            let _ = self.s.pullpass.wait_until_followed().await;
+            self.followed_or_dead().await;
         }
         self.change(kind).await;
         for _ in 0..self.dice.below(OTHERS) {
@@ -122,6 +125,18 @@ impl Field {
         println!("   {broken} requests broke; reached: {}", reached.is_ok());
         self.comes_right().await;
         reached.is_ok()
+    }
+
+    /// So that it hears of what follows as changes, not as what there was when it came.
+    async fn followed_or_dead(&self) {
+        let _ = within(REACH, async || {
+            let ended = self.s.pullpass.ended(Service::ClusterApplier).is_some();
+            let mut grants = self.s.pullpass.grant_manager(&self.s.pullpass.admin());
+            let status = grants.get_sync_status(GetSyncStatusRequest::default()).await;
+            let clusters = status.map_err(|status| status.message().to_owned())?.into_inner().clusters;
+            seen(ended || clusters.iter().all(|cluster| cluster.connected), &clusters)
+        })
+        .await;
     }
 
     async fn change(&mut self, kind: Kind) {
