@@ -103,7 +103,7 @@ impl Sum {
             self.versions.push(outcome.versions.clone());
         }
         for reason in &outcome.reasons {
-            if reason.code == Hold::CODE {
+            if reason.of_guard {
                 self.held = true;
                 continue;
             }

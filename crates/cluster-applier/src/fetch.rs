@@ -122,7 +122,7 @@ fn failure(order: &Order, status: &Status, failures: u32) -> Failure {
     };
     let message = format!("the content for {} could not be fetched: {}", order.link, status.message());
     let reason =
-        Reason { standing, code: code.into(), kind: "Secret", object: order.link.id().to_owned(), message };
+        Reason { standing, code: code.into(), ..Reason::pending("", "Secret", order.link.id(), message) };
     let asked = details.retry_info().and_then(|info| info.retry_delay).unwrap_or_default();
     let delay = if absent { SELDOM } else { jittered(failures + 1) };
     Failure { reason, retry_after: delay.max(asked) }

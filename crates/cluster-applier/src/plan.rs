@@ -87,7 +87,8 @@ impl Plan {
     /// Notes that something is not deleted although nobody wants it.
     fn keep(&mut self, cause: &Name, kind: &'static str, object: &str, hold: &Hold) {
         let outcome = self.outcomes.entry(cause.clone()).or_insert_with(|| Outcome::new(Standing::Leaving));
-        outcome.because(Reason::pending(Hold::CODE, kind, object, hold.message()));
+        let reason = Reason::pending(Hold::CODE, kind, object, hold.message());
+        outcome.because(Reason { of_guard: true, ..reason });
     }
 }
 
@@ -276,11 +277,14 @@ pub(crate) struct Reason {
     pub(crate) object: String,
     /// For people: what is the matter and what to do.
     pub(crate) message: String,
+    /// It is that of the guard, which judges the whole cluster: the report tells it once, as it is then.
+    pub(crate) of_guard: bool,
 }
 
 impl Reason {
     pub(crate) fn pending(code: &'static str, kind: &'static str, object: &str, message: String) -> Self {
-        Self { standing: Standing::Pending, code: code.into(), kind, object: object.into(), message }
+        let (standing, object) = (Standing::Pending, object.into());
+        Self { standing, code: code.into(), kind, object, message, of_guard: false }
     }
 
     pub(crate) fn failed(code: &'static str, kind: &'static str, object: &str, message: String) -> Self {
