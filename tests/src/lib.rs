@@ -2,9 +2,10 @@
 //!
 //! ```text
 //!  Scenario ─► World ─┬─► ControlPlane   etcd, kube-apiserver, kube-controller-manager   (binaries)
-//!   (a test's view,   ├─► Pullpass       the three services and the command, from target/<profile>
-//!    dumps the state  ├─► Registry       docker-registry with passwords, skopeo as its client
-//!    on a panic)      └─► Node           containerd and the kubelet, for real pods; as root only
+//!   (a test's view,   ├─► FaultProxy     between the applier and the API server, where it is wanted
+//!    dumps the state  ├─► Pullpass       the three services and the command, from target/<profile>
+//!    on a panic)      ├─► Registry       docker-registry with passwords, skopeo as its client
+//!                     └─► Node           containerd and the kubelet, for real pods; as root only
 //!                             │
 //!                             └─ every process in a group of its own, which dies with us     (process)
 //! ```
