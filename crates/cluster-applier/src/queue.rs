@@ -139,7 +139,9 @@ impl Queue {
     fn wake(&mut self, now: Instant) {
         while self.delayed.first().is_some_and(|(at, _)| *at <= now) {
             let Some((_, namespace)) = self.delayed.pop_first() else { return };
-            if self.entries.contains_key(&namespace) {
+            // An earlier failure may have left its time here; what was asked for since then counts.
+            let held = |entry: &Entry| entry.held_until.is_some_and(|until| until > now);
+            if self.entries.get(&namespace).is_some_and(|entry| !held(entry)) {
                 self.update(&namespace, |entry| entry.held_until = None);
                 self.mark(&namespace, Lane::Bulk, None, "");
             }
@@ -269,6 +271,20 @@ mod tests {
         queue.mark(&ns("a"), Lane::Urgent, None, "");
         queue.retry_all(now);
         assert_eq!(taken(&mut queue, now + wait / 2), None);
+        assert_eq!(taken(&mut queue, now + wait).as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn the_time_of_an_earlier_failure_does_not_end_the_wait() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        let wait = Duration::from_secs(7);
+        for not_before in [None, Some(wait)] {
+            queue.mark(&ns("a"), Lane::Urgent, None, "");
+            queue.take(now);
+            queue.done(&ns("a"), End::Retry { not_before }, now);
+        }
+        queue.mark(&ns("a"), Lane::Urgent, None, "");
+        assert_eq!(taken(&mut queue, now + FIRST_RETRY), None);
         assert_eq!(taken(&mut queue, now + wait).as_deref(), Some("a"));
     }
 
