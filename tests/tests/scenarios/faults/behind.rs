@@ -69,9 +69,8 @@ async fn of_what_an_older_or_an_empty_grant_manager_does_not_name_nothing_is_del
 
     // The right database comes back: everything is as it was.
     stopped(&s, async || bring_back(&s, "newest")).await;
-    s.pullpass.cli(&["status", "--wait"]).await.ok();
     are_held(&s, &[]).await;
-    assert_eq!(s.cluster.lists(a, "default").await.pull, ["early", "late"]);
+    s.cluster.lists_become(a, "default", |lists| lists.pull == ["early", "late"]).await;
 }
 
 /// Stops grant-manager, does something, and starts it again.
