@@ -27,6 +27,8 @@ pub(crate) struct Job {
     pub(crate) namespace: Namespace,
     /// Trace of the change that asked for it; may be empty.
     pub(crate) trace: String,
+    /// How often in a row it has failed until now.
+    pub(crate) failures: u32,
 }
 
 /// How a job ended.
@@ -124,13 +126,13 @@ impl Queue {
             // It may have been pushed twice, into both lanes.
             let waits = |entry: &Entry| entry.queued && !entry.running;
             if self.entries.get(&namespace).is_some_and(waits) {
-                let trace = self.update(&namespace, |entry| {
+                let (trace, failures) = self.update(&namespace, |entry| {
                     (entry.queued, entry.running) = (false, true);
                     entry.running_for = entry.queued_for.take();
                     entry.running_trace = std::mem::take(&mut entry.trace);
-                    entry.running_trace.clone()
+                    (entry.running_trace.clone(), entry.failures)
                 });
-                return Some(Job { namespace, trace });
+                return Some(Job { namespace, trace, failures });
             }
         }
         None
@@ -255,7 +257,7 @@ mod tests {
         queue.done(&ns("a"), End::Retry { not_before: None }, now);
         assert_eq!(taken(&mut queue, now), None);
         let again = queue.take(now + FIRST_RETRY);
-        assert_eq!(again, Some(Job { namespace: ns("a"), trace: "trace".into() }));
+        assert_eq!(again, Some(Job { namespace: ns("a"), trace: "trace".into(), failures: 1 }));
         queue.done(&ns("a"), End::Retry { not_before: None }, now);
         queue.mark(&ns("a"), Lane::Urgent, None, "");
         assert_eq!(taken(&mut queue, now).as_deref(), Some("a"));

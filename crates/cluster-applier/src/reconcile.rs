@@ -6,7 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pullpass_domain::name::Namespace;
 use pullpass_runtime::telemetry;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +18,10 @@ use crate::{
     plan::{self, Outcome, Outcomes, Reason, Standing},
     queue::{End, Job},
 };
+
+/// So often in a row must a request be refused before that counts as failed and not as pending: an API server that has just
+/// started refuses everybody until it has read its roles, and whoever waits shall not give up for that.
+const REFUSALS: u32 = 4;
 
 /// So often is a namespace planned anew in one go when others write to it at the same time.
 const PASSES: usize = 10;
@@ -65,7 +68,7 @@ async fn work(applier: Arc<Applier>, job: Job) {
     telemetry::continue_trace(&span, &job.trace);
     let began = Instant::now();
     failpoint::pass("after", "take");
-    let (outcomes, end) = reconcile(&applier, &job.namespace).instrument(span).await;
+    let (outcomes, end) = reconcile(&applier, &job).instrument(span).await;
     let now = Instant::now();
     failpoint::pass("before", "done");
     let backlog = applier.shared.with(|state| {
@@ -75,10 +78,11 @@ async fn work(applier: Arc<Applier>, job: Job) {
     crate::metrics::reconciled(now - began, end, backlog);
 }
 
-async fn reconcile(applier: &Applier, namespace: &Namespace) -> (Outcomes, End) {
+async fn reconcile(applier: &Applier, job: &Job) -> (Outcomes, End) {
+    let namespace = &job.namespace;
     let view = applier.shared.with(|state| state.view(namespace));
     if let Err(error) = applier.look_again(&view).await {
-        return setback(applier, namespace, &[], &[(Vec::new(), error)]);
+        return setback(applier, job, &[], &[(Vec::new(), error)]);
     }
     for _ in 0..PASSES {
         let view = applier.shared.with(|state| state.view(namespace));
@@ -90,11 +94,11 @@ async fn reconcile(applier: &Applier, namespace: &Namespace) -> (Outcomes, End) 
         let setbacks = applier.apply(namespace, plan.actions).await;
         let failures: Vec<_> = setbacks.into_iter().filter_map(Setback::into_failure).collect();
         if !failures.is_empty() {
-            return setback(applier, namespace, &[], &failures);
+            return setback(applier, job, &[], &failures);
         }
     }
     let message = format!("somebody else writes to namespace {namespace} all the time; it is tried again");
-    setback(applier, namespace, &[Reason::pending("CONFLICT", "Namespace", namespace.as_str(), message)], &[])
+    setback(applier, job, &[Reason::pending("CONFLICT", "Namespace", namespace.as_str(), message)], &[])
 }
 
 /// Nothing is to be done. What is not ours stands where no watch tells of it: look again later.
@@ -106,14 +110,18 @@ fn rest(outcomes: &Outcomes) -> End {
 /// How things stand after something failed.
 fn setback(
     applier: &Applier,
-    namespace: &Namespace,
+    job: &Job,
     reasons: &[Reason],
     failures: &[(Vec<crate::desired::Name>, Error)],
 ) -> (Outcomes, End) {
+    let namespace = &job.namespace;
     let view = applier.shared.with(|state| state.view(namespace));
     let mut outcomes = plan::namespace(&view).outcomes;
     for (causes, failure) in failures {
-        let reason = error::reason(failure);
+        let mut reason = error::reason(failure);
+        if job.failures + 1 < REFUSALS {
+            reason.standing = Standing::Pending;
+        }
         tracing::warn!(k8s.namespace = %namespace, code = %reason.code, "{}", reason.message);
         for cause in causes {
             let outcome = outcomes.entry(cause.clone()).or_insert_with(|| Outcome::new(Standing::Leaving));

@@ -5,7 +5,7 @@ use std::{convert::Infallible, sync::Mutex};
 use http::{Request, Response, header};
 use kube::client::Body;
 use pullpass_api::credential::v1::FetchPullSecretResponse;
-use pullpass_domain::docker_config::SecretType;
+use pullpass_domain::{docker_config::SecretType, name::Namespace};
 use serde_json::{Value, json};
 
 use super::*;
@@ -25,6 +25,11 @@ type Script = Mutex<(Vec<String>, Vec<(&'static str, u16, Value, Option<u64>)>)>
 
 fn namespace() -> Namespace {
     Namespace::new("a").expect("a name")
+}
+
+/// A turn of it after so many failures that the next one counts.
+fn job() -> Job {
+    Job { namespace: namespace(), trace: String::new(), failures: REFUSALS - 1 }
 }
 
 /// Answers by the script where its next line is about this request; otherwise as an API server to which all is fine.
@@ -116,11 +121,11 @@ fn codes(outcomes: &Outcomes) -> Vec<String> {
 async fn a_new_link_takes_two_writes_and_no_more() {
     let script = script(vec![]);
     let applier = applier(desired_link("web"), &[], &script);
-    let (outcomes, end) = reconcile(&applier, &namespace()).await;
+    let (outcomes, end) = reconcile(&applier, &job()).await;
     assert_eq!(end, End::Settled);
     assert_eq!(outcomes.values().map(|outcome| outcome.standing).collect::<Vec<_>>(), [Standing::Synced]);
     assert_eq!(asked(&script), ["POST secrets", "PATCH serviceaccounts"]);
-    reconcile(&applier, &namespace()).await;
+    reconcile(&applier, &job()).await;
     assert_eq!(asked(&script).len(), 2, "nothing is left to do, and nothing is asked");
 }
 
@@ -131,7 +136,7 @@ async fn a_conflict_is_looked_at_and_tried_again_at_once() {
         ("GET serviceaccounts", 200, account("9", &["own"]), None),
     ]);
     let applier = applier(desired_link("web"), &[], &script);
-    let (_, end) = reconcile(&applier, &namespace()).await;
+    let (_, end) = reconcile(&applier, &job()).await;
     assert_eq!(end, End::Settled);
     let patches = ["POST secrets", "PATCH serviceaccounts", "GET serviceaccounts", "PATCH serviceaccounts"];
     assert_eq!(asked(&script), patches);
@@ -144,7 +149,7 @@ async fn a_refusal_of_what_has_not_changed_is_no_conflict() {
         ("GET serviceaccounts", 200, account("7", &[]), None),
     ]);
     let applier = applier(desired_link("web"), &[], &script);
-    let (outcomes, end) = reconcile(&applier, &namespace()).await;
+    let (outcomes, end) = reconcile(&applier, &job()).await;
     assert_eq!((codes(&outcomes), end), (vec!["REFUSED".to_owned()], End::Retry { not_before: None }));
 }
 
@@ -156,7 +161,7 @@ async fn what_is_not_ours_is_found_out_reported_and_nobody_is_linked_to_it() {
         ("GET secrets", 200, foreign, None),
     ]);
     let applier = applier(desired_link("web"), &[], &script);
-    let (outcomes, end) = reconcile(&applier, &namespace()).await;
+    let (outcomes, end) = reconcile(&applier, &job()).await;
     assert_eq!((codes(&outcomes), end), (vec!["NOT_OURS".to_owned()], End::Retry { not_before: None }));
     assert_eq!(asked(&script), ["POST secrets", "GET secrets"]);
 }
@@ -176,7 +181,7 @@ async fn a_secret_that_only_lost_its_label_is_repaired() {
         ("GET secrets", 200, damaged, None),
         ("PATCH secrets", 200, repaired, None),
     ]);
-    let (_, end) = reconcile(&applier(desired_link("web"), &["web"], &script), &namespace()).await;
+    let (_, end) = reconcile(&applier(desired_link("web"), &["web"], &script), &job()).await;
     assert_eq!(end, End::Settled);
     assert_eq!(asked(&script), ["POST secrets", "GET secrets", "PATCH secrets"]);
 }
@@ -191,11 +196,11 @@ async fn entries_go_before_the_secret_and_the_secret_stays_if_they_do_not() {
         (applier, script)
     };
     let (applier, fine) = unlinking(vec![]);
-    assert_eq!(reconcile(&applier, &namespace()).await, (Outcomes::new(), End::Settled));
+    assert_eq!(reconcile(&applier, &job()).await, (Outcomes::new(), End::Settled));
     assert_eq!(asked(&fine), ["PATCH serviceaccounts", "DELETE secrets"]);
 
     let (applier, refused) = unlinking(vec![("PATCH serviceaccounts", 403, status("Forbidden"), None)]);
-    let (outcomes, end) = reconcile(&applier, &namespace()).await;
+    let (outcomes, end) = reconcile(&applier, &job()).await;
     assert_eq!((codes(&outcomes), end), (vec!["FORBIDDEN".to_owned()], End::Retry { not_before: None }));
     assert_eq!(outcomes.values().next().map(|outcome| outcome.standing), Some(Standing::Leaving));
     assert_eq!(asked(&refused), ["PATCH serviceaccounts"]);
@@ -204,7 +209,7 @@ async fn entries_go_before_the_secret_and_the_secret_stays_if_they_do_not() {
 #[tokio::test]
 async fn the_api_server_says_when_to_come_again() {
     let script = script(vec![("POST secrets", 429, json!("later"), Some(7))]);
-    let (outcomes, end) = reconcile(&applier(desired_link("web"), &["web"], &script), &namespace()).await;
+    let (outcomes, end) = reconcile(&applier(desired_link("web"), &["web"], &script), &job()).await;
     assert_eq!(codes(&outcomes), ["THROTTLED"]);
     assert_eq!(end, End::Retry { not_before: Some(Duration::from_secs(7)) });
 }
@@ -215,8 +220,25 @@ async fn nobody_is_linked_to_a_secret_that_was_refused_and_the_others_go_on() {
     desired.set_link(&link_message("api"));
     let script = script(vec![("POST secrets", 403, status("Forbidden"), None)]);
     let applier = applier(desired, &[], &script);
-    let (outcomes, _) = reconcile(&applier, &namespace()).await;
+    let (outcomes, _) = reconcile(&applier, &job()).await;
     let standings: Vec<_> = outcomes.values().map(|outcome| outcome.standing).collect();
     assert_eq!(standings, [Standing::Failed, Standing::Synced], "api was refused, web was not");
     assert_eq!(asked(&script), ["POST secrets", "POST secrets", "PATCH serviceaccounts"]);
+}
+
+#[tokio::test]
+async fn what_is_refused_for_the_first_times_is_pending() {
+    for (failures, standing) in
+        [(0, Standing::Pending), (REFUSALS - 2, Standing::Pending), (REFUSALS - 1, Standing::Failed)]
+    {
+        let script = script(vec![("POST secrets", 403, status("Forbidden"), None)]);
+        let job = Job { failures, ..job() };
+        let (outcomes, _) = reconcile(&applier(desired_link("web"), &[], &script), &job).await;
+        assert_eq!(codes(&outcomes), ["FORBIDDEN"]);
+        assert_eq!(
+            outcomes.values().map(|outcome| outcome.standing).collect::<Vec<_>>(),
+            [standing],
+            "{failures}"
+        );
+    }
 }

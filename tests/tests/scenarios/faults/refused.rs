@@ -92,7 +92,7 @@ async fn lists_that_are_refused_are_tried_less_and_less_often() {
     // The three lists of ClusterRoles share a path.
     tries.retain(|path, _| !path.ends_with("/clusterroles"));
     println!("{tries:?}");
-    assert_eq!(tries.len(), 4, "{tries:?}");
+    assert_eq!(tries.len(), 5, "{tries:?}");
     assert!(tries.values().all(|count| (2..=TRIES).contains(count)), "{tries:?}");
     s.pullpass.wait_until_healthy(Service::ClusterApplier).await.expect("it is well again");
 }
