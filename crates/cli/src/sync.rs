@@ -17,8 +17,8 @@ Examples:
   pullpass sync
   pullpass sync --cluster prod --confirm-deletions
 
-Where more than half of what Pullpass manages in a cluster would be deleted, and over 50 objects, the deletions are held:
-`pullpass status` says how many, `pullpass plan` which. --confirm-deletions carries out those of this moment and no others.";
+Where more than half of what Pullpass manages in a cluster would be deleted, and over 50 objects, or where grant-manager went
+back to an older state, deletions are held: `pullpass status` says how many, `pullpass plan` which. --confirm-deletions carries out those of this moment and no others.";
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {

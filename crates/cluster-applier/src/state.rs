@@ -3,6 +3,7 @@
 //! Whatever changes here says by itself which namespaces must be looked at, and wakes whoever has work by it.
 
 mod guarding;
+mod lost;
 mod standby;
 
 use std::{
@@ -137,26 +138,6 @@ impl State {
         self.begin_if_complete();
         if self.begun {
             self.mark_everything();
-        }
-    }
-
-    /// A database that was restored from a backup, or a new one, does not name what nobody ever took back.
-    fn hold_what_is_lost(&mut self, desired: &Desired) {
-        let mut lost = std::mem::take(&mut self.lost);
-        let went_back = !desired.continues(&self.desired);
-        if went_back {
-            lost.links.extend(self.desired.links.clone());
-            lost.grants.extend(self.desired.grants.clone());
-            lost.unreadable.extend(self.desired.unreadable.clone());
-        }
-        if desired.leave.is_some() {
-            return; // that was decided
-        }
-        self.lost = lost.less(desired);
-        let lost: Vec<_> = self.lost.names().map(|name| name.to_string()).collect();
-        if went_back && !lost.is_empty() {
-            let (known, now) = (self.desired.revision, desired.revision);
-            tracing::warn!(known, now, ?lost, "grant-manager went back, of what it lost nothing is deleted");
         }
     }
 

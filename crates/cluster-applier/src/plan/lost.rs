@@ -12,7 +12,7 @@ pub(super) fn hold_back(view: &View, plan: &mut Plan) {
     for name in held {
         let message = format!(
             "grant-manager went back to an older state, which lost something of {name}: what it has in namespace {} \
-             stays; declare it anew to decide, or restart the applier to let the older state count",
+             stays; declare it anew, or run `pullpass sync --confirm-deletions` if the older state is meant",
             view.name
         );
         let outcome = plan.outcomes.entry(name.clone()).or_insert_with(|| Outcome::new(Standing::Leaving));

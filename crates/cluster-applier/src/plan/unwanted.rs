@@ -42,6 +42,22 @@ pub(crate) fn count<'a>(namespace: &Namespace, index: &'a Index, desired: &Desir
     (Count { managed, unwanted: unwanted.len() }, unwanted)
 }
 
+/// How many of the objects that nobody wants are there for one of these links and grants.
+pub(crate) fn count_for(causes: &Desired, namespace: &Namespace, index: &Index, desired: &Desired) -> usize {
+    let Some(state) = index.namespace(namespace) else { return 0 };
+    let of_links = state.secrets.values().filter(|secret| {
+        let link = managed_for(&secret.marks).and_then(|id| LinkName::from_id(id).ok());
+        link.is_some_and(|link| causes.revision_of(&Name::Link(link)).is_some())
+    });
+    let of_grants = state.bindings.values().filter(|binding| {
+        let grant = managed_for(&binding.marks).and_then(|id| GrantName::from_id(id).ok());
+        grant.is_some_and(|grant| causes.revision_of(&Name::Grant(grant)).is_some())
+    });
+    let uids = of_links.map(|secret| &secret.identity.uid);
+    let uids: Vec<_> = uids.chain(of_grants.map(|binding| &binding.identity.uid)).collect();
+    unwanted(namespace, state, desired).iter().filter(|uid| uids.iter().any(|of| of == *uid)).count()
+}
+
 fn unwanted<'a>(namespace: &Namespace, state: &'a NamespaceState, desired: &Desired) -> Vec<&'a str> {
     // What is in a namespace that goes is left to that.
     let Some(facts) = state.facts.as_ref().filter(|facts| !facts.terminating) else { return Vec::new() };

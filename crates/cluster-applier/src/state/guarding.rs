@@ -6,11 +6,13 @@ use super::State;
 use crate::{desired::Desired, guard::Hold, queue::Lane};
 
 impl State {
-    /// Lets the deletions go that are held now. Gives their number.
+    /// Lets the deletions go that are held now, also those that an older desired state asks for. Gives their number.
     pub(crate) fn confirm_deletions(&mut self) -> usize {
         self.judge();
+        let lost = self.lost_deletions();
+        self.lost = Desired::default();
         let concerned = self.guard.concerned();
-        let confirmed = self.guard.confirm(&self.index, &self.desired);
+        let confirmed = self.guard.confirm(&self.index, &self.desired).max(lost);
         if confirmed > 0 {
             self.release(&concerned);
         }
@@ -19,7 +21,7 @@ impl State {
 
     /// How many deletions are held.
     pub(crate) fn held_deletions(&self) -> usize {
-        self.guard.held()
+        self.guard.held().max(self.lost_deletions())
     }
 
     /// Judges the deletions that are due, as far as something changed.

@@ -9,7 +9,7 @@ use crate::{
     cluster::object::{NamespaceFacts, SubjectFacts},
     plan::{
         Question,
-        testing::{desired_link, link_message, link_name, rendered},
+        testing::{desired_link, link_message, link_name, rendered, secret_of},
     },
 };
 
@@ -279,6 +279,11 @@ fn what_an_older_revision_lost_is_held_until_somebody_decides_anew() {
     state.replace_desired(complete(Desired::default(), 11), "");
     state.desired_changed(&Name::Link(link_name("web")), "");
     assert_eq!(lost(&mut state), 0, "it was declared anew, or removed");
+    let mut state = at_rest(desired_link("web"), &["a"]);
+    state.index.put(&ns("a"), "web".to_owned(), secret_of("web", "{}"));
+    state.replace_desired(complete(Desired::default(), 2), "");
+    assert_eq!((state.held_deletions(), state.confirm_deletions()), (1, 1));
+    assert_eq!((lost(&mut state), state.held_deletions()), (0, 0), "an operator let the older state count");
     let another = Desired { cluster_uid: "another".into(), ..complete(Desired::default(), 20) };
     let mut state = at_rest(desired_link("web"), &["a"]);
     state.replace_desired(another, "");

@@ -71,6 +71,13 @@ async fn of_what_an_older_or_an_empty_grant_manager_does_not_name_nothing_is_del
     stopped(&s, async || bring_back(&s, "newest")).await;
     are_held(&s, &[]).await;
     s.cluster.lists_become(a, "default", |lists| lists.pull == ["early", "late"]).await;
+
+    // Or the older one is meant, and an operator says so.
+    stopped(&s, async || bring_back(&s, "older")).await;
+    are_held(&s, &["imageGrants/late", "secretLinks/early", "secretLinks/late"]).await;
+    s.pullpass.cli(&["sync", "--confirm-deletions"]).await.ok();
+    s.cluster.lists_become(a, "default", |lists| lists.pull == ["early"]).await;
+    are_held(&s, &[]).await;
 }
 
 /// Stops grant-manager, does something, and starts it again.
