@@ -1,42 +1,32 @@
 //! The watches that keep the index. A connection that is cut is taken up again where it was; only when the API server
 //! has forgotten that place (410) is there another list.
 
-use std::{collections::HashSet, fmt::Debug, hash::Hash, sync::Arc, time::Duration};
+mod sink;
+
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use futures::{StreamExt, pin_mut};
-use k8s_openapi::{
-    NamespaceResourceScope,
-    api::{
-        coordination::v1::Lease,
-        core::v1::{Namespace as ApiNamespace, ServiceAccount as ApiServiceAccount},
-        rbac::v1::{ClusterRole, RoleBinding},
-    },
+use k8s_openapi::api::{
+    coordination::v1::Lease,
+    core::v1::{Namespace as ApiNamespace, ServiceAccount as ApiServiceAccount},
+    rbac::v1::{ClusterRole, RoleBinding},
 };
 use kube::{
-    Api, Resource, ResourceExt,
+    Api, Resource,
     core::PartialObjectMeta,
     runtime::watcher::{self, Event, watcher},
 };
-use pullpass_domain::{
-    grant::Role,
-    name::{Namespace, ServiceAccount},
-};
+use pullpass_domain::grant::Role;
 use pullpass_runtime::Shutdown;
 use serde::de::DeserializeOwned;
 
+use self::sink::{Namespaces, Objects, OneRole, Sink, TheLease};
 use super::{
     client::Cluster,
-    index::Kept,
-    object::{
-        Account, BindingFacts, Identity, MANAGED_BY, NamespaceFacts, PULLPASS, SecretFacts, SlimSecret,
-    },
+    object::{Account, BindingFacts, MANAGED_BY, PULLPASS, SecretFacts, SlimSecret},
     pod::{SlimPod, StuckPod},
 };
-use crate::{
-    config::LeaseConfig,
-    queue::jittered,
-    state::{Shared, State},
-};
+use crate::{config::LeaseConfig, queue::jittered, state::Shared};
 
 /// The names of the caches without which nothing is done, each filled by one watch.
 pub(crate) const CACHES: [&str; 7] = [
@@ -213,222 +203,3 @@ fn is_forbidden(error: &watcher::Error) -> bool {
     };
     matches!(problem, kube::Error::Api(status) if status.code == 403)
 }
-
-/// Where what a watch tells goes. A list lies between `begin` and `end`.
-trait Sink<K> {
-    fn begin(&mut self);
-    fn put(&mut self, state: &mut State, object: K, listed: bool);
-    fn remove(&mut self, state: &mut State, object: &K);
-    fn end(&mut self, state: &mut State);
-}
-
-#[derive(Default)]
-struct Namespaces {
-    listed: HashSet<Namespace>,
-}
-
-impl Sink<PartialObjectMeta<ApiNamespace>> for Namespaces {
-    fn begin(&mut self) {
-        self.listed.clear();
-    }
-
-    fn put(&mut self, state: &mut State, object: PartialObjectMeta<ApiNamespace>, listed: bool) {
-        let Ok(name) = Namespace::new(object.name_any()) else { return };
-        if state.index.set_namespace(&name, Some(NamespaceFacts::from(&object.metadata))) {
-            state.namespace_changed(&name);
-        }
-        if listed {
-            self.listed.insert(name);
-        }
-    }
-
-    fn remove(&mut self, state: &mut State, object: &PartialObjectMeta<ApiNamespace>) {
-        let Ok(name) = Namespace::new(object.name_any()) else { return };
-        if state.index.set_namespace(&name, None) {
-            state.namespace_changed(&name);
-        }
-    }
-
-    fn end(&mut self, state: &mut State) {
-        let gone = state.index.retain_namespaces(&std::mem::take(&mut self.listed));
-        state.namespaces_changed(&gone);
-    }
-}
-
-/// An object of the index, as it comes from the API server.
-trait FromApi<K>: Kept {
-    fn name_of(object: &K) -> Option<Self::Name>;
-    /// None if, as it is now, there is nothing to be kept of it.
-    fn kept_of(object: K) -> Option<Self>;
-    /// Whether it stays although a list does not name it, because it was looked up and is not watched.
-    fn is_unwatched(&self) -> bool {
-        false
-    }
-    /// What follows from a change.
-    fn changed(state: &mut State, namespace: &Namespace) {
-        state.namespace_changed(namespace);
-    }
-}
-
-impl FromApi<ApiServiceAccount> for Account {
-    fn name_of(object: &ApiServiceAccount) -> Option<ServiceAccount> {
-        ServiceAccount::new(object.name_any()).ok()
-    }
-
-    fn kept_of(object: ApiServiceAccount) -> Option<Self> {
-        Some(object.into())
-    }
-}
-
-impl FromApi<SlimPod> for StuckPod {
-    fn name_of(object: &SlimPod) -> Option<String> {
-        Some(object.name_any())
-    }
-
-    fn kept_of(object: SlimPod) -> Option<Self> {
-        Self::of(object)
-    }
-
-    fn changed(state: &mut State, namespace: &Namespace) {
-        state.stuck_pods_changed(namespace);
-    }
-}
-
-impl FromApi<SlimSecret> for SecretFacts {
-    fn name_of(object: &SlimSecret) -> Option<String> {
-        Some(object.name_any())
-    }
-
-    fn kept_of(object: SlimSecret) -> Option<Self> {
-        Some(object.into())
-    }
-
-    fn is_unwatched(&self) -> bool {
-        !self.marks.labelled
-    }
-}
-
-impl FromApi<RoleBinding> for BindingFacts {
-    fn name_of(object: &RoleBinding) -> Option<String> {
-        Some(object.name_any())
-    }
-
-    fn kept_of(object: RoleBinding) -> Option<Self> {
-        Some(object.into())
-    }
-
-    fn is_unwatched(&self) -> bool {
-        !self.marks.labelled
-    }
-}
-
-struct Objects<O: Kept> {
-    listed: HashSet<(Namespace, O::Name)>,
-}
-
-impl<O: Kept> Default for Objects<O> {
-    fn default() -> Self {
-        Self { listed: HashSet::new() }
-    }
-}
-
-fn place_of<K, O>(object: &K) -> Option<(Namespace, O::Name)>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-    O: FromApi<K>,
-{
-    Some((Namespace::new(object.namespace()?).ok()?, O::name_of(object)?))
-}
-
-impl<K, O> Sink<K> for Objects<O>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-    O: FromApi<K>,
-    O::Name: Hash,
-{
-    fn begin(&mut self) {
-        self.listed.clear();
-    }
-
-    fn put(&mut self, state: &mut State, object: K, listed: bool) {
-        let Some((namespace, name)) = place_of::<K, O>(&object) else { return };
-        let was = Identity::of(object.meta());
-        let changed = match O::kept_of(object) {
-            Some(kept) => state.index.put(&namespace, name.clone(), kept),
-            None => state.index.remove::<O>(&namespace, &name, Some(&was)),
-        };
-        if changed {
-            O::changed(state, &namespace);
-        }
-        if listed {
-            self.listed.insert((namespace, name));
-        }
-    }
-
-    fn remove(&mut self, state: &mut State, object: &K) {
-        let Some((namespace, name)) = place_of::<K, O>(object) else { return };
-        if state.index.remove::<O>(&namespace, &name, Some(&Identity::of(object.meta()))) {
-            O::changed(state, &namespace);
-        }
-    }
-
-    fn end(&mut self, state: &mut State) {
-        for namespace in state.index.retain::<O>(&std::mem::take(&mut self.listed), O::is_unwatched) {
-            O::changed(state, &namespace);
-        }
-    }
-}
-
-struct OneRole {
-    role: Role,
-    seen: bool,
-}
-
-impl Sink<PartialObjectMeta<ClusterRole>> for OneRole {
-    fn begin(&mut self) {
-        self.seen = false;
-    }
-
-    fn put(&mut self, state: &mut State, _: PartialObjectMeta<ClusterRole>, _: bool) {
-        self.seen = true;
-        state.set_role(self.role, true);
-    }
-
-    fn remove(&mut self, state: &mut State, _: &PartialObjectMeta<ClusterRole>) {
-        state.set_role(self.role, false);
-    }
-
-    fn end(&mut self, state: &mut State) {
-        state.set_role(self.role, self.seen);
-    }
-}
-
-struct TheLease {
-    news: tokio::sync::watch::Sender<Option<Lease>>,
-    listed: Option<Lease>,
-}
-
-impl Sink<Lease> for TheLease {
-    fn begin(&mut self) {
-        self.listed = None;
-    }
-
-    fn put(&mut self, _: &mut State, object: Lease, listed: bool) {
-        if listed {
-            self.listed = Some(object);
-        } else {
-            self.news.send_replace(Some(object));
-        }
-    }
-
-    fn remove(&mut self, _: &mut State, _: &Lease) {
-        self.news.send_replace(None);
-    }
-
-    fn end(&mut self, _: &mut State) {
-        self.news.send_replace(self.listed.take());
-    }
-}
-
-#[cfg(test)]
-mod tests;
