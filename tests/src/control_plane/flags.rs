@@ -49,6 +49,8 @@ pub(super) fn api_server(
         "--service-cluster-ip-range=10.0.0.0/24",
         "--authorization-mode=RBAC",
         "--service-account-issuer=https://kubernetes.default.svc",
+        // In megabytes: the log is read whole, and must not begin anew in a large run.
+        "--audit-log-maxsize=100000",
     ]);
     let files = [
         ("--cert-dir", &folder.join("api-server")),
