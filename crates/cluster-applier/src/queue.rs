@@ -123,8 +123,8 @@ impl Queue {
     pub(crate) fn take(&mut self, now: Instant) -> Option<Job> {
         self.wake(now);
         while let Some(namespace) = self.urgent.pop_front().or_else(|| self.bulk.pop_front()) {
-            // It may have been pushed twice, into both lanes.
-            let waits = |entry: &Entry| entry.queued && !entry.running;
+            // It may have been pushed twice, into both lanes, and be held since.
+            let waits = |entry: &Entry| entry.queued && !entry.running && entry.held_until.is_none();
             if self.entries.get(&namespace).is_some_and(waits) {
                 let (trace, failures) = self.update(&namespace, |entry| {
                     (entry.queued, entry.running) = (false, true);
@@ -287,6 +287,19 @@ mod tests {
         }
         queue.mark(&ns("a"), Lane::Urgent, None, "");
         assert_eq!(taken(&mut queue, now + FIRST_RETRY), None);
+        assert_eq!(taken(&mut queue, now + wait).as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn a_second_place_in_the_queue_does_not_end_the_wait() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        let wait = Duration::from_secs(7);
+        queue.mark(&ns("a"), Lane::Bulk, None, "");
+        queue.mark(&ns("a"), Lane::Urgent, None, "");
+        queue.take(now);
+        queue.done(&ns("a"), End::Retry { not_before: Some(wait) }, now);
+        queue.mark(&ns("a"), Lane::Urgent, None, "");
+        assert_eq!(taken(&mut queue, now), None);
         assert_eq!(taken(&mut queue, now + wait).as_deref(), Some("a"));
     }
 
