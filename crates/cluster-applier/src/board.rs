@@ -207,7 +207,7 @@ mod tests {
     fn outcome(standing: Standing, reason: Option<Reason>) -> Outcomes {
         let versions = Arc::from([("credentials/quay".to_owned(), 3)]);
         let outcome = Outcome { standing, reasons: reason.into_iter().collect(), versions };
-        [(web(), outcome)].into()
+        [(web(), outcome)].into_iter().collect()
     }
 
     fn status(board: &Board, desired: &Desired) -> SyncStatus {

@@ -27,6 +27,7 @@ use std::{
     sync::Arc,
 };
 
+use litemap::LiteMap;
 use pullpass_domain::{
     docker_config::SecretType,
     grant::{Grant, Role},
@@ -93,7 +94,7 @@ impl Plan {
 }
 
 /// How each link and grant stands in a namespace.
-pub(crate) type Outcomes = BTreeMap<Name, Outcome>;
+pub(crate) type Outcomes = LiteMap<Name, Outcome>;
 
 /// One change, asked for by one link or grant.
 #[derive(Debug, Clone, PartialEq)]

@@ -128,8 +128,8 @@ fn setback(
             outcome.because(reason.clone());
         }
     }
-    let unfinished = outcomes.values_mut().filter(|outcome| outcome.standing == Standing::Pending);
-    unfinished.for_each(|outcome| reasons.iter().for_each(|reason| outcome.because(reason.clone())));
+    let unfinished = outcomes.iter_mut().filter(|(_, outcome)| outcome.standing == Standing::Pending);
+    unfinished.for_each(|(_, outcome)| reasons.iter().for_each(|reason| outcome.because(reason.clone())));
     let not_before = failures.iter().filter_map(|(_, error)| error.retry_after()).max();
     (outcomes, End::Retry { not_before })
 }

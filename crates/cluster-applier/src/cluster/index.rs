@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use litemap::LiteMap;
 use pullpass_domain::{
     grant::Role,
     name::{LinkName, Namespace, ServiceAccount},
@@ -14,16 +15,16 @@ use super::{
 };
 use crate::plan::{Question, ownership};
 
-/// One namespace.
+/// One namespace. There are many, and in each a handful of objects: flat maps, for a tree's first node has room for eleven.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct NamespaceState {
     /// Absent while the namespace does not exist.
     pub(crate) facts: Option<NamespaceFacts>,
-    pub(crate) accounts: BTreeMap<ServiceAccount, Account>,
-    pub(crate) secrets: BTreeMap<String, SecretFacts>,
-    pub(crate) bindings: BTreeMap<String, BindingFacts>,
+    pub(crate) accounts: LiteMap<ServiceAccount, Account>,
+    pub(crate) secrets: LiteMap<String, SecretFacts>,
+    pub(crate) bindings: LiteMap<String, BindingFacts>,
     /// Those that cannot pull an image, and no others.
-    pub(crate) pods: BTreeMap<String, StuckPod>,
+    pub(crate) pods: LiteMap<String, StuckPod>,
     /// Secrets of ours that somebody took away while service accounts name them: these entries are ours still.
     pub(crate) departed: BTreeMap<String, LinkName>,
     /// What the API server answered when it was last asked.
@@ -53,7 +54,7 @@ pub(crate) trait Kept: Sized + PartialEq {
     /// Its name in the index.
     type Name: Ord + Clone;
     /// Where a namespace keeps it.
-    fn of(state: &mut NamespaceState) -> &mut BTreeMap<Self::Name, Self>;
+    fn of(state: &mut NamespaceState) -> &mut LiteMap<Self::Name, Self>;
     fn identity(&self) -> &Identity;
     /// Whether a plan made for the one holds for the other.
     fn equivalent(&self, other: &Self) -> bool;
@@ -65,7 +66,7 @@ macro_rules! kept {
     ($type:ty, $name:ty, $field:ident, [$($part:ident),+] $($depart:item)?) => {
         impl Kept for $type {
             type Name = $name;
-            fn of(state: &mut NamespaceState) -> &mut BTreeMap<$name, Self> {
+            fn of(state: &mut NamespaceState) -> &mut LiteMap<$name, Self> {
                 &mut state.$field
             }
             fn identity(&self) -> &Identity {
@@ -136,6 +137,9 @@ impl Index {
             Some(known) if known.identity().is_newer_than(object.identity()) => false,
             known => {
                 let changed = known.is_none_or(|known| !known.equivalent(&object));
+                if objects.is_empty() {
+                    *objects = LiteMap::with_capacity(1);
+                }
                 objects.insert(name, object);
                 changed
             }
@@ -191,7 +195,13 @@ impl Index {
             let stays = |name: &K::Name, object: &K| {
                 keep(object) || listed.contains(&(namespace.clone(), name.clone()))
             };
-            let gone: Vec<_> = K::of(state).extract_if(.., |name, object| !stays(name, object)).collect();
+            let objects = K::of(state);
+            let gone = objects.iter().filter(|(name, object)| !stays(name, object));
+            let gone: Vec<_> = gone.map(|(name, _)| name.clone()).collect();
+            let gone: Vec<_> = gone
+                .into_iter()
+                .filter_map(|name| objects.remove(&name).map(|object| (name, object)))
+                .collect();
             if !gone.is_empty() {
                 changed.push(namespace.clone());
             }

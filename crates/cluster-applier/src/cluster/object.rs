@@ -14,6 +14,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::Resource;
+use litemap::LiteMap;
 use pullpass_domain::selector::Labels;
 use serde::{Deserialize, Deserializer, de};
 
@@ -123,7 +124,7 @@ pub(crate) struct SecretFacts {
     pub(crate) marks: Marks,
     pub(crate) secret_type: String,
     /// Digest of each value.
-    pub(crate) data: BTreeMap<String, Option<Digest>>,
+    pub(crate) data: LiteMap<String, Option<Digest>>,
     pub(crate) immutable: bool,
     pub(crate) terminating: bool,
 }
@@ -273,8 +274,8 @@ mod tests {
         let secret: SlimSecret = serde_json::from_value(wire).expect("a secret");
         let facts = SecretFacts::from(secret);
         assert_eq!(facts.marks, Marks { labelled: true, cause: Some("web".into()) });
-        assert_eq!(facts.data[".dockerconfigjson"], Some(digest_of(b"{}")));
-        assert_eq!(facts.data["bad"], None);
+        assert_eq!(facts.data.get(".dockerconfigjson"), Some(&Some(digest_of(b"{}"))));
+        assert_eq!(facts.data.get("bad"), Some(&None));
         assert!(!format!("{facts:?}").contains(&STANDARD.encode("{}")));
     }
 

@@ -109,7 +109,9 @@ pub(crate) fn secret_of(link: &str, text: &str) -> SecretFacts {
         identity: identity("secret"),
         marks: Marks { labelled: true, cause: Some(link.into()) },
         secret_type: SecretType::DockerConfigJson.kubernetes_type().into(),
-        data: [(SecretType::DockerConfigJson.data_key().to_owned(), Some(digest_of(text.as_bytes())))].into(),
+        data: [(SecretType::DockerConfigJson.data_key().to_owned(), Some(digest_of(text.as_bytes())))]
+            .into_iter()
+            .collect(),
         ..Default::default()
     }
 }
@@ -137,7 +139,7 @@ pub(crate) fn view(pull: &[&str], mount: &[&str]) -> View {
         name: Namespace::new("a").expect("a name"),
         state: NamespaceState {
             facts: Some(NamespaceFacts::default()),
-            accounts: [(account_name("default"), account)].into(),
+            accounts: [(account_name("default"), account)].into_iter().collect(),
             ..Default::default()
         },
         links: BTreeMap::new(),

@@ -95,7 +95,7 @@ fn a_secret_is_brought_back_to_content_type_and_marks() {
         said(&namespace(&view(&["web"], &[]).with_link(&web()).with_secret("web", facts)))
     };
     assert_eq!(edited(|_| {}), [""; 0]);
-    assert_eq!(edited(|s| s.data.values_mut().for_each(|v| *v = None)), ["update Secret web less []"]);
+    assert_eq!(edited(|s| s.data.iter_mut().for_each(|(_, v)| *v = None)), ["update Secret web less []"]);
     assert_eq!(edited(|s| s.data.extend([("x".to_owned(), None)])), [r#"update Secret web less ["x"]"#]);
     assert_eq!(edited(|s| s.data.clear()), ["update Secret web less []"]);
     assert_eq!(edited(|s| s.marks.cause = None), ["update Secret web less []"]);
