@@ -1,6 +1,9 @@
 //! The world that everything is measured in.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use e2e::{Cluster, World, pullpass::Service};
@@ -77,12 +80,14 @@ impl Bench {
         Ok(())
     }
 
-    /// Gives the credential another version.
-    pub(crate) async fn rotate(&self, round: u32) -> anyhow::Result<()> {
+    /// Gives the credential another version, with content that it never had: the same once more would need no write.
+    pub(crate) async fn rotate(&self) -> anyhow::Result<()> {
+        static VERSION: AtomicU32 = AtomicU32::new(2);
+        let password = format!("fake-password-{}", VERSION.fetch_add(1, Ordering::Relaxed));
         let mut store = self.world.pullpass.credential_store(&self.world.pullpass.admin());
         let request = AddCredentialVersionRequest {
             name: format!("credentials/{CREDENTIAL}"),
-            material: Some(material(&format!("fake-password-{round}"))),
+            material: Some(material(&password)),
             ..Default::default()
         };
         store.add_credential_version(request).await.context("failed to rotate the credential")?;

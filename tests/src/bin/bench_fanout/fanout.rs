@@ -25,7 +25,7 @@ pub(crate) async fn run(bench: &Bench, namespaces: &[String], rounds: u32) -> an
             raw_turn(bench, namespaces, round, &mut raw).await?;
         }
         let (log, before) = (bench.world.plane.audit_log().from_now(), bench.applier_usage()?);
-        applier_turn(bench, namespaces, round, &mut ours).await?;
+        applier_turn(bench, namespaces, &mut ours).await?;
         cpu.add(bench.applier_usage()?.cpu_seconds - before.cpu_seconds);
         for request in log.requests_of(&bench.world.applier_user()) {
             let (path, _) = request.uri.split_once('?').unwrap_or((&request.uri, ""));
@@ -57,19 +57,14 @@ async fn raw_turn(bench: &Bench, namespaces: &[String], round: u32, times: &mut 
     Ok(())
 }
 
-async fn applier_turn(
-    bench: &Bench,
-    namespaces: &[String],
-    round: u32,
-    times: &mut Times,
-) -> anyhow::Result<()> {
+async fn applier_turn(bench: &Bench, namespaces: &[String], times: &mut Times) -> anyhow::Result<()> {
     let all = namespaces.len() == bench.namespaces.len();
     let label = if all { ("bench-all", "yes") } else { (SELECTED, "half") };
     let (done, began) = (bench.observer.all_name(NAME, namespaces), Instant::now());
     bench.link(NAME, label).await?;
     times.link.add_time(done.await? - began);
     let (done, began) = (bench.observer.all_written(NAME, namespaces), Instant::now());
-    bench.rotate(round).await?;
+    bench.rotate().await?;
     times.rotation.add_time(done.await? - began);
     let done = bench.observer.none_names(NAME, namespaces);
     bench.unlink(NAME).await?;
