@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
-use crate::{bench::Bench, bench::SELECTED, statistics::Sample};
+use crate::{
+    bench::{Bench, SELECTED},
+    raw,
+    statistics::Sample,
+};
 
 /// The name of the applier's Secrets.
 const NAME: &str = "ours";
@@ -49,10 +53,14 @@ pub(crate) async fn run(bench: &Bench, namespaces: &[String], rounds: u32) -> an
 const KINDS: [&str; 4] = ["secrets", "serviceaccounts", "rolebindings", "namespaces"];
 
 async fn raw_turn(bench: &Bench, namespaces: &[String], round: u32, times: &mut Times) -> anyhow::Result<()> {
-    let raw = &bench.raw;
-    times.link.add_time(raw.each(namespaces, async |_, namespace| raw.link(namespace).await).await?);
-    let rotated = raw.each(namespaces, async |_, namespace| raw.rotate(namespace, round).await).await?;
-    times.rotation.add_time(rotated);
+    let (raw, seen) = (&bench.raw, &bench.observer);
+    let (done, began) = (seen.all_name(raw::NAME, namespaces), Instant::now());
+    raw.each(namespaces, async |_, namespace| raw.link(namespace).await).await?;
+    times.link.add_time(done.await? - began);
+    let (done, began) = (seen.all_written(raw::NAME, namespaces), Instant::now());
+    raw.each(namespaces, async |_, namespace| raw.rotate(namespace, round).await).await?;
+    times.rotation.add_time(done.await? - began);
+    // The Secrets go last, and only the loop knows when.
     times.unlink.add_time(raw.each(namespaces, async |_, namespace| raw.unlink(namespace).await).await?);
     Ok(())
 }

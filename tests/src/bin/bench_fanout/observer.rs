@@ -16,6 +16,8 @@ use kube::{
 };
 use tokio::sync::oneshot;
 
+use crate::raw;
+
 /// Nothing that is measured takes longer.
 const LIMIT: Duration = Duration::from_mins(20);
 
@@ -28,7 +30,7 @@ enum Condition {
     Named(String),
     /// It does not.
     NotNamed(String),
-    /// The managed Secret was written.
+    /// The Secret was written.
     Written(String),
 }
 
@@ -59,8 +61,10 @@ impl Observer {
         });
         let api = Api::<PartialObjectMeta<Secret>>::all(client);
         tokio::spawn(async move {
-            let ours = watcher::Config::default().labels("app.kubernetes.io/managed-by=pullpass");
-            let mut objects = std::pin::pin!(watcher(api, ours).default_backoff().applied_objects());
+            // The Secrets of both sides, so that both pay for the watch alike.
+            let both = format!("app.kubernetes.io/managed-by in (pullpass, {})", raw::MANAGED_BY);
+            let both = watcher::Config::default().labels(&both);
+            let mut objects = std::pin::pin!(watcher(api, both).default_backoff().applied_objects());
             while let Some(secret) = objects.next().await {
                 if let Ok(secret) = secret {
                     secrets.saw(&secret.namespace().unwrap_or_default(), |condition| {
@@ -98,7 +102,7 @@ impl Observer {
         self.expect(Condition::NotNamed(secret.to_owned()), namespaces)
     }
 
-    /// When the managed Secret has been written in each, from now on.
+    /// When the Secret has been written in each, from now on.
     pub(crate) fn all_written(
         &self,
         secret: &str,

@@ -21,6 +21,8 @@ const PLAIN: &str = "application/json";
 
 /// The name of its Secrets.
 pub(crate) const NAME: &str = "raw";
+/// Who manages its Secrets, by their label: not the applier.
+pub(crate) const MANAGED_BY: &str = "bench-loop";
 
 /// The loop.
 pub(crate) struct Raw {
@@ -135,7 +137,7 @@ fn secret(namespace: &str, round: u32) -> Value {
         "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/dockerconfigjson",
         "metadata": {
             "name": NAME, "namespace": namespace,
-            "labels": {"app.kubernetes.io/managed-by": "bench-loop"}, "annotations": {"pullpass.io/none": NAME},
+            "labels": {"app.kubernetes.io/managed-by": MANAGED_BY}, "annotations": {"pullpass.io/none": NAME},
         },
         "data": {".dockerconfigjson": content(round)},
     })
