@@ -27,7 +27,7 @@ use crate::{
     },
     desired::Name,
     failpoint,
-    plan::{Action, Change, Edit, Question, Step, View},
+    plan::{Action, Change, Content, Edit, Question, Step, View},
     state::Shared,
 };
 
@@ -127,7 +127,7 @@ impl Applier {
                 self.merge::<SecretFacts>(at(name), was, body::secret_patch(was, content, surplus)).await
             }
             Change::RecreateSecret { name, was, content } => {
-                self.recreate::<SecretFacts>(at(name), was, body::secret(at(name), content)).await
+                self.recreate_secret(at(name), was, content).await
             }
             Change::DeleteSecret { name, was } => self.delete::<SecretFacts>(at(name), was).await,
             Change::EditAccount { account, was, edits } => self.edit(at(account.as_str()), was, edits).await,
@@ -181,6 +181,25 @@ impl Applier {
             Ok(false) => self.refresh::<S>(at).await.map(|_| ()).map_err(Trouble::Error),
             Err(error) => self.look::<S>(at, Some(was), error).await,
         }
+    }
+
+    /// With a stand-in, so that the entries are known for ours if we are cut off while the Secret is away. The next plan
+    /// takes the stand-in back.
+    async fn recreate_secret(
+        &self,
+        at: Target<'_>,
+        was: &Identity,
+        content: &Content,
+    ) -> Result<(), Trouble> {
+        let (name, stand_in) = body::stand_in(at, was, &content.link);
+        let at_stand_in = Target { namespace: at.namespace, name: &name };
+        match self.create::<SecretFacts>(at_stand_in, stand_in).await {
+            // It is there already.
+            Ok(()) | Err(Trouble::Moved) => {}
+            Err(trouble) => return Err(trouble),
+        }
+        failpoint::pass("after", "create-stand-in");
+        self.recreate::<SecretFacts>(at, was, body::secret(at, content)).await
     }
 
     async fn recreate<S: Stored>(

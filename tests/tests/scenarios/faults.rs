@@ -8,5 +8,6 @@ mod declare;
 mod model;
 mod refused;
 mod restart;
+mod retype;
 mod rounds;
 mod storm;

@@ -9,14 +9,17 @@
 
 use std::collections::BTreeMap;
 
-use pullpass_domain::{grant::Role, name::Namespace};
+use pullpass_domain::{
+    grant::Role,
+    name::{LinkName, Namespace},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
     cluster::{
         client::Target,
-        object::{GRANT, Identity, LINK, MANAGED_BY, PULLPASS, SubjectFacts},
+        object::{GRANT, Identity, LINK, MANAGED_BY, PULLPASS, STANDS_FOR, SubjectFacts},
     },
     plan::{Binding, Content, Edit, Question, Step},
 };
@@ -40,6 +43,18 @@ pub(super) fn secret(at: Target<'_>, content: &Content) -> Vec<u8> {
         "labels": {MANAGED_BY: PULLPASS}, "annotations": {LINK: content.link.id()},
     });
     secret_body(metadata, Some(content.secret_type.kubernetes_type()), data(content))
+}
+
+/// A Secret that holds nothing and keeps the place of one that is made anew. It is named for that very object, so that
+/// making it twice makes one.
+pub(super) fn stand_in(at: Target<'_>, was: &Identity, link: &LinkName) -> (String, Vec<u8>) {
+    let name = format!("stand-in-{}.pullpass.io", was.uid);
+    let metadata = json!({
+        "name": name, "namespace": at.namespace,
+        "labels": {MANAGED_BY: PULLPASS}, "annotations": {LINK: link.id(), STANDS_FOR: at.name},
+    });
+    let body = secret_body(metadata, None, BTreeMap::new());
+    (name, body)
 }
 
 /// What brings a Secret to this content, and only to it.
@@ -243,7 +258,7 @@ mod tests {
             list,
             secret: "web".into(),
             step,
-            cause: Name::Link(pullpass_domain::name::LinkName::from_id("web").expect("a name")),
+            cause: Name::Link(LinkName::from_id("web").expect("a name")),
         };
         let edits = [
             edit(List::Pull, Step::Remove(2)),

@@ -82,7 +82,7 @@ macro_rules! kept {
 kept!(Account, ServiceAccount, accounts, [labels, pull, mount]);
 kept!(BindingFacts, String, bindings, [marks, role, subjects, terminating]);
 kept!(StuckPod, String, pods, [account, pull, image]);
-kept!(SecretFacts, String, secrets, [marks, secret_type, data, immutable, terminating]
+kept!(SecretFacts, String, secrets, [marks, secret_type, data, immutable, terminating, stands_for]
     fn depart(self, name: &String, state: &mut NamespaceState) {
         let link = ownership::managed_for(&self.marks).and_then(|id| LinkName::from_id(id).ok());
         if let Some(link) = link.filter(|_| state.names_secret(name)) {

@@ -24,6 +24,8 @@ pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 pub(crate) const PULLPASS: &str = "pullpass";
 /// The annotation of a managed Secret: the id of its link.
 pub(crate) const LINK: &str = "pullpass.io/link";
+/// The annotation of a stand-in: the name of the Secret whose place it keeps.
+pub(crate) const STANDS_FOR: &str = "pullpass.io/stands-for";
 /// The annotation of a managed RoleBinding: the id of its grant.
 pub(crate) const GRANT: &str = "pullpass.io/grant";
 
@@ -127,6 +129,8 @@ pub(crate) struct SecretFacts {
     pub(crate) data: LiteMap<String, Option<Digest>>,
     pub(crate) immutable: bool,
     pub(crate) terminating: bool,
+    /// It is a stand-in: while this Secret is being made anew, it tells whose the entries are that name it.
+    pub(crate) stands_for: Option<String>,
 }
 
 impl From<SlimSecret> for SecretFacts {
@@ -138,6 +142,10 @@ impl From<SlimSecret> for SecretFacts {
             data: secret.data.into_iter().map(|(key, value)| (key, value.0)).collect(),
             immutable: secret.immutable,
             terminating: secret.metadata.deletion_timestamp.is_some(),
+            stands_for: secret
+                .metadata
+                .annotations
+                .and_then(|mut annotations| annotations.remove(STANDS_FOR)),
         }
     }
 }

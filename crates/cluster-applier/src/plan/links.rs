@@ -10,7 +10,7 @@ use pullpass_domain::{
 use super::{
     Action, Change, Content, Edit, Entry, List, Outcome, Plan, Reason, Standing, Step, View,
     ownership::{Ownership, managed_for, seen_by},
-    pods,
+    pods, unwanted,
 };
 use crate::{
     cluster::object::{Account, Digest, Identity, SecretFacts},
@@ -35,10 +35,12 @@ pub(super) fn plan(view: &View, plan: &mut Plan) {
     }
     let owners: BTreeMap<_, _> = holders.iter().map(|(secret, (name, _))| (*secret, *name)).collect();
     let mut deletions = Vec::new();
-    for (secret, link, was) in leavings(view, &owners) {
-        match view.holds(was) {
+    for (secret, link, facts) in leavings(view, &owners) {
+        let was = &facts.identity;
+        match view.holds(was).filter(|_| !unwanted::is_spent(facts, &view.state.secrets)) {
             Some(hold) => {
                 entries.extend(entries_naming(view, secret));
+                entries.extend(facts.stands_for.iter().flat_map(|away| entries_naming(view, away)));
                 plan.keep(&Name::Link(link), "Secret", secret, hold);
             }
             None => deletions.push(deletion(secret, &link, was)),
@@ -297,21 +299,27 @@ fn ours(view: &View, owners: &BTreeMap<&str, &LinkName>, entry: &Entry) -> Optio
     let managed = view.state.secrets.get(secret).and_then(|facts| managed_for(&facts.marks));
     let link = match managed {
         Some(id) => owners.get(secret).map(|name| (*name).clone()).or_else(|| LinkName::from_id(id).ok()),
-        None => view.state.departed.get(secret).cloned(),
+        None => view.state.departed.get(secret).cloned().or_else(|| stood_in_for(view, secret)),
     };
     link.map(Name::Link).filter(|name| !view.unreadable.contains(name))
 }
 
-/// The Secrets that nobody wants any more, with their links and states.
+/// The link of a Secret that is away because it was being made anew.
+fn stood_in_for(view: &View, secret: &str) -> Option<LinkName> {
+    let stand_in = view.state.secrets.values().find(|facts| facts.stands_for.as_deref() == Some(secret))?;
+    LinkName::from_id(managed_for(&stand_in.marks)?).ok()
+}
+
+/// The Secrets that nobody wants any more, with their links.
 fn leavings<'a>(
     view: &'a View,
     owners: &BTreeMap<&str, &LinkName>,
-) -> Vec<(&'a str, LinkName, &'a Identity)> {
+) -> Vec<(&'a str, LinkName, &'a SecretFacts)> {
     let leaving = |(secret, facts): (&'a String, &'a SecretFacts)| {
         let link = LinkName::from_id(managed_for(&facts.marks)?).ok()?;
-        let stays =
-            owners.contains_key(secret.as_str()) || view.unreadable.contains(&Name::Link(link.clone()));
-        (!stays && !facts.terminating).then_some((secret.as_str(), link, &facts.identity))
+        let place = unwanted::place(secret, facts, &view.state.secrets);
+        let stays = owners.contains_key(place) || view.unreadable.contains(&Name::Link(link.clone()));
+        (!stays && !facts.terminating).then_some((secret.as_str(), link, facts))
     };
     view.state.secrets.iter().filter_map(leaving).collect()
 }

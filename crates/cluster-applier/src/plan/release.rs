@@ -10,7 +10,13 @@ pub(super) fn plan(view: &View) -> Plan {
     let secrets = view.state.secrets.iter().filter(|(_, facts)| !facts.terminating);
     let secrets = secrets.filter_map(|(name, facts)| {
         let cause = Name::Link(LinkName::from_id(managed_for(&facts.marks)?).ok()?);
-        Some((cause, Change::ReleaseSecret { name: name.clone(), was: facts.identity.clone() }))
+        let (name, was) = (name.clone(), facts.identity.clone());
+        // A stand-in is nothing to keep.
+        let release = match facts.stands_for {
+            Some(_) => Change::DeleteSecret { name, was },
+            None => Change::ReleaseSecret { name, was },
+        };
+        Some((cause, release))
     });
     let bindings = view.state.bindings.iter().filter(|(_, facts)| !facts.terminating);
     let bindings = bindings.filter_map(|(name, facts)| {

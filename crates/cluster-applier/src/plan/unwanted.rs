@@ -1,6 +1,7 @@
 //! What nobody wants any more, counted without making plans: exactly what the plans of [`super::links`] and
 //! [`super::grants`] would delete.
 
+use litemap::LiteMap;
 use pullpass_domain::{
     link::Link,
     name::{GrantName, LinkName, Namespace},
@@ -10,7 +11,7 @@ use super::{grants::binding_name, ownership::managed_for};
 use crate::{
     cluster::{
         index::{Index, NamespaceState},
-        object::{BindingFacts, NamespaceFacts, SecretFacts},
+        object::{BindingFacts, Marks, NamespaceFacts, SecretFacts},
     },
     desired::{Desired, Name},
 };
@@ -35,8 +36,9 @@ impl Count {
 /// Counts one namespace, and gives the uids of what nobody wants there.
 pub(crate) fn count<'a>(namespace: &Namespace, index: &'a Index, desired: &Desired) -> (Count, Vec<&'a str>) {
     let Some(state) = index.namespace(namespace) else { return (Count::default(), Vec::new()) };
-    let is_managed = |marks| managed_for(marks).is_some();
-    let managed = state.secrets.values().filter(|secret| is_managed(&secret.marks)).count()
+    let is_managed = |marks: &Marks| managed_for(marks).is_some();
+    let counts = |secret: &&SecretFacts| is_managed(&secret.marks) && !is_spent(secret, &state.secrets);
+    let managed = state.secrets.values().filter(counts).count()
         + state.bindings.values().filter(|binding| is_managed(&binding.marks)).count();
     let unwanted = unwanted(namespace, state, desired);
     (Count { managed, unwanted: unwanted.len() }, unwanted)
@@ -62,7 +64,9 @@ fn unwanted<'a>(namespace: &Namespace, state: &'a NamespaceState, desired: &Desi
     // What is in a namespace that goes is left to that.
     let Some(facts) = state.facts.as_ref().filter(|facts| !facts.terminating) else { return Vec::new() };
     let secrets = state.secrets.iter().filter(|(name, secret)| {
-        is_unwanted_secret(name, secret, desired, |link| reaches(link, namespace, facts))
+        let place = place(name, secret, &state.secrets);
+        !is_spent(secret, &state.secrets)
+            && is_unwanted_secret(place, secret, desired, |link| reaches(link, namespace, facts))
     });
     let bindings = state
         .bindings
@@ -74,6 +78,20 @@ fn unwanted<'a>(namespace: &Namespace, state: &'a NamespaceState, desired: &Desi
 
 fn reaches(link: &Link, namespace: &Namespace, facts: &NamespaceFacts) -> bool {
     link.namespaces().matches(namespace, &facts.labels)
+}
+
+/// The name by which a Secret is wanted: of a stand-in that of the Secret which is away.
+pub(super) fn place<'a>(
+    name: &'a str,
+    secret: &'a SecretFacts,
+    all: &LiteMap<String, SecretFacts>,
+) -> &'a str {
+    secret.stands_for.as_deref().filter(|away| !all.contains_key(*away)).unwrap_or(name)
+}
+
+/// Whether it is a stand-in whose Secret is there: with it nothing goes, so no guard counts or holds it.
+pub(super) fn is_spent(secret: &SecretFacts, all: &LiteMap<String, SecretFacts>) -> bool {
+    secret.stands_for.as_ref().is_some_and(|stood_for| all.contains_key(stood_for))
 }
 
 fn is_unwanted_secret(

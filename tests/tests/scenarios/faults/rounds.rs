@@ -23,7 +23,7 @@ use super::{
 use crate::dice::Dice;
 
 /// Each step of the applier's work, and what makes it do that.
-const STEPS: [(&str, Kind); 29] = [
+const STEPS: [(&str, Kind); 30] = [
     ("after-take", Kind::Any),
     ("before-create-secret", Kind::Link),
     ("after-create-secret", Kind::Link),
@@ -36,6 +36,7 @@ const STEPS: [(&str, Kind); 29] = [
     ("before-update-secret", Kind::Rotate),
     ("after-update-secret", Kind::Rotate),
     ("before-recreate-secret", Kind::Retype),
+    ("after-create-stand-in", Kind::Retype),
     ("amid-recreate", Kind::Retype),
     ("after-recreate-secret", Kind::Retype),
     ("before-done", Kind::Any),

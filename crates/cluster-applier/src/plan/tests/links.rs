@@ -138,6 +138,19 @@ fn entries_for_a_secret_that_somebody_took_away_are_taken_back() {
 }
 
 #[test]
+fn a_stand_in_tells_whose_entries_are_and_goes_when_the_secret_is_there_or_nobody_wants_it() {
+    let stand_in = SecretFacts { stands_for: Some("web".into()), ..secret_of("web", "") };
+    let cut_off = || view(&["own", "web"], &[]).with_secret("stand-in", stand_in.clone());
+    assert_eq!(
+        said(&namespace(&cut_off())),
+        ["edit default: remove web from imagePullSecrets at 1", "delete Secret stand-in"]
+    );
+    assert_eq!(said(&namespace(&cut_off().with_link(&web()))), ["create Secret web"]);
+    let made_anew = cut_off().with_link(&web()).with_secret("web", secret_of("web", "{}"));
+    assert_eq!(said(&namespace(&made_anew)), ["delete Secret stand-in"]);
+}
+
+#[test]
 fn of_two_links_the_marked_and_else_the_older_has_the_name() {
     let older = SecretLink { secret_name: "s".into(), create_time: Some(timestamp(1)), ..link_message("zz") };
     let newer = SecretLink { secret_name: "s".into(), create_time: Some(timestamp(2)), ..link_message("aa") };

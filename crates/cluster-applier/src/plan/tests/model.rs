@@ -14,7 +14,9 @@ use crate::{
     desired::Desired,
 };
 
-const NAMES: [&str; 3] = ["s", "t", "own"];
+const NAMES: [&str; 4] = ["s", "t", "own", STAND_IN];
+/// Whatever has this name stands for the Secret `s`.
+const STAND_IN: &str = "stand-in";
 
 /// Carries out a plan as the API server would.
 fn carry_out(view: &mut View, plan: &Plan) {
@@ -89,10 +91,9 @@ fn secrets() -> impl Strategy<Value = Vec<(String, SecretFacts)>> {
     vec(one, 0..4).prop_map(|secrets| {
         let facts = |(name, link, [labelled, caused, right, immutable]): (&str, &str, [bool; 4])| {
             let marks = Marks { labelled, cause: caused.then(|| link.to_owned()) };
-            (
-                name.to_owned(),
-                SecretFacts { marks, immutable, ..secret_of(link, if right { "{}" } else { "old" }) },
-            )
+            let stands_for = (name == STAND_IN).then(|| "s".to_owned());
+            let content = secret_of(link, if right { "{}" } else { "old" });
+            (name.to_owned(), SecretFacts { marks, immutable, stands_for, ..content })
         };
         secrets.into_iter().map(facts).collect()
     })
@@ -106,7 +107,11 @@ fn lists() -> impl Strategy<Value = Vec<&'static str>> {
 fn own_entries(view: &View, of: &NamespaceState) -> Vec<Vec<String>> {
     let managed = |name: &str| {
         let marked = |state: &NamespaceState| {
-            state.secrets.get(name).is_some_and(|facts| ownership::managed_for(&facts.marks).is_some())
+            let mut named = state
+                .secrets
+                .iter()
+                .filter(|(secret, facts)| *secret == name || facts.stands_for.as_deref() == Some(name));
+            named.any(|(_, facts)| ownership::managed_for(&facts.marks).is_some())
         };
         marked(&view.state)
             || marked(of)
@@ -168,10 +173,13 @@ proptest! {
         view.state.accounts.insert(account_name("other"), Account::default());
         for (name, facts) in secrets { view = view.with_secret(&name, facts); }
         for link in &links { view = view.with_link(link); }
-        let deletions: Vec<_> = deletions(&namespace(&view)).into_iter().collect();
+        let spent = |name: &String| unwanted::is_spent(&view.state.secrets[name], &view.state.secrets);
+        let deletions: Vec<_> = deletions(&namespace(&view)).into_iter().filter(|name| !spent(name)).collect();
+        let stood_for = deletions.iter().any(|name| name == STAND_IN) && !view.state.secrets.contains_key("s");
         let named = |view: &View| -> Vec<Vec<String>> {
             let lists = view.state.accounts.values().flat_map(|account| [&account.pull, &account.mount]);
-            lists.map(|list| list.iter().filter(|name| deletions.contains(name)).cloned().collect()).collect()
+            let kept = |name: &&String| deletions.contains(name) || (stood_for && *name == "s");
+            lists.map(|list| list.iter().filter(kept).cloned().collect()).collect()
         };
         let before = named(&view);
         view.hold = Some(Hold::MoreThanHalf { deletions: 60, others: 0 });
@@ -193,8 +201,11 @@ proptest! {
         for link in &links { view = view.with_link(link); }
         desired.links = view.links.clone();
         let (count, _) = unwanted::count(&view.name, &index, &desired);
-        prop_assert_eq!(count.unwanted, deletions(&namespace(&view)).len());
-        let managed = view.state.secrets.values().filter(|facts| ownership::managed_for(&facts.marks).is_some());
-        prop_assert_eq!(count.managed, managed.count());
+        let spent = |facts: &SecretFacts| unwanted::is_spent(facts, &view.state.secrets);
+        let mut deletions = deletions(&namespace(&view));
+        deletions.retain(|name| !spent(&view.state.secrets[name]));
+        prop_assert_eq!(count.unwanted, deletions.len());
+        let managed = |facts: &&SecretFacts| ownership::managed_for(&facts.marks).is_some() && !spent(facts);
+        prop_assert_eq!(count.managed, view.state.secrets.values().filter(managed).count());
     }
 }
