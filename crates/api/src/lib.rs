@@ -48,7 +48,7 @@ pub mod applier {
 /// The compiled descriptors of all of `proto/`, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pullpass.bin"));
 
-/// Full gRPC names of the services, as health checks and authorization rules spell them.
+/// Full gRPC names of the services, as health checks and roles spell them.
 pub mod service {
     /// credential-store.
     pub const CREDENTIAL_STORE: &str = "pullpass.credential.v1.CredentialStore";

@@ -17,7 +17,7 @@ pub struct Config {
     pub ticket_public_key: PathBuf,
     /// Where sealed credentials are kept.
     pub database: DatabaseConfig,
-    /// Address, TLS, authorization, telemetry.
+    /// Address, TLS, roles, telemetry.
     pub server: ServerConfig,
 }
 
@@ -37,7 +37,7 @@ mod tests {
     fn the_shipped_example_is_a_configuration_and_comes_back_as_it_was() {
         let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("example.toml");
         let config: Config = pullpass_runtime::config::load(&example).unwrap();
-        assert_eq!(config.server.authorization.len(), 2);
+        assert_eq!(config.server.roles.len(), 2);
         let written = toml::to_string(&config).unwrap();
         assert_eq!(toml::from_str::<Config>(&written).unwrap(), config);
     }

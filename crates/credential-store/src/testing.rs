@@ -135,7 +135,7 @@ fn config(folder: &Path) -> Config {
                 authorities: tls("ca.crt"),
                 trust_domain: "d".into(),
             },
-            authorization: Vec::new(),
+            roles: Vec::new(),
             telemetry: TelemetryConfig::default(),
             limits: LimitsConfig::default(),
             reflection: false,

@@ -15,7 +15,7 @@ pub struct Config {
     pub ticket_signing_key: PathBuf,
     /// Where links, grants, clusters and the audit trail are kept.
     pub database: DatabaseConfig,
-    /// Listening, TLS, authorization, telemetry and limits.
+    /// Listening, TLS, roles, telemetry and limits.
     pub server: ServerConfig,
 }
 
@@ -35,8 +35,8 @@ mod tests {
     fn the_example_is_a_configuration() {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("example.toml");
         let config: Config = pullpass_runtime::config::load(&file).unwrap();
-        let rules = &config.server.authorization;
-        let methods: Vec<&String> = rules.iter().flat_map(|rule| &rule.methods).collect();
+        let roles = &config.server.roles;
+        let methods: Vec<&String> = roles.iter().flat_map(|role| &role.methods).collect();
         let service = pullpass_api::service::GRANT_MANAGER;
         let mut named: Vec<&str> =
             methods.iter().filter_map(|m| m.strip_prefix(service)?.strip_prefix('/')).collect();

@@ -8,10 +8,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ::config::{Config, Environment, File, FileFormat};
+use ::config::{Config, ConfigError, Environment, File, FileFormat, Value};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{authorize::Rule, identity::SpiffeId};
+use crate::{identity::SpiffeId, role::Role};
 
 /// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -41,8 +41,20 @@ fn load_with<T: DeserializeOwned>(
         .add_source(File::from(file).format(FileFormat::Toml))
         .add_source(source)
         .build()
-        .and_then(Config::try_deserialize)
+        .and_then(|config| renamed(&config).map_or_else(|| config.try_deserialize(), Err))
         .map_err(|e| Error::Invalid { file: file.to_owned(), message: e.to_string() })
+}
+
+/// What an earlier version called otherwise is told by its new name.
+fn renamed(config: &Config) -> Option<ConfigError> {
+    let old = config.get::<Value>("server.authorization").is_ok();
+    old.then(|| {
+        ConfigError::Message(
+            "[[server.authorization]] is called [[server.roles]] now, and each role has a `name`: rename the \
+             sections, and give each a name such as \"platform\""
+                .to_owned(),
+        )
+    })
 }
 
 /// What every service that listens needs.
@@ -53,16 +65,16 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// Own certificate, key and trusted authorities.
     pub tls: TlsConfig,
-    /// Who may call what. Nobody may call anything that no rule names.
+    /// Who may call what. Nobody may call anything that no role names.
     #[serde(default)]
-    pub authorization: Vec<Rule>,
+    pub roles: Vec<Role>,
     /// Logs, traces and metrics.
     #[serde(default)]
     pub telemetry: TelemetryConfig,
     /// Bounds on what callers can make the service hold.
     #[serde(default)]
     pub limits: LimitsConfig,
-    /// Serve gRPC reflection, to the principals that a rule allows `grpc.reflection.v1.ServerReflection/*`.
+    /// Serve gRPC reflection, to the principals that a role allows `grpc.reflection.v1.ServerReflection/*`.
     #[serde(default)]
     pub reflection: bool,
     /// How many seconds a graceful stop may take before what still runs is cut off.
@@ -162,7 +174,8 @@ mod tests {
         listen = "127.0.0.1:8443"
         tls = { certificate = "tls.crt", key = "tls.key", authorities = "ca.crt", trust_domain = "example.org" }
 
-        [[server.authorization]]
+        [[server.roles]]
+        name = "applier"
         principals = ["spiffe://example.org/applier/*"]
         methods = ["pullpass.grant.v1.GrantManager/IssueTicket"]
     "#;
@@ -218,8 +231,10 @@ mod tests {
             ("[[server.", "[[servers.", "servers"),
             ("methods =", "method =", "method"),
             ("127.0.0.1:8443", "8443", "server.listen"),
-            ("spiffe://example.org/applier/*", "applier", "server.authorization"),
-            ("/IssueTicket", ".IssueTicket", "authorization.methods"),
+            ("spiffe://example.org/applier/*", "applier", "server.roles"),
+            ("/IssueTicket", ".IssueTicket", "roles.methods"),
+            ("\"applier\"", "\"The Applier\"", "roles.name"),
+            ("[[server.roles]]", "[[server.authorization]]", "[[server.roles]] now"),
             ("[server]", "[server", "TOML"),
         ] {
             let error = load(&FILE.replace(from, to), &[]).unwrap_err();

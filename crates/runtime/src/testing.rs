@@ -24,9 +24,9 @@ use tower::Service;
 use tracing_subscriber::{Layer, filter::LevelFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::{
-    authorize::Rule,
     config::{LimitsConfig, PeerConfig, ServerConfig, TelemetryConfig, TlsConfig},
     identity::PeerIdentity,
+    role::Role,
     server::{Error, Server},
     shutdown::Shutdown,
     telemetry,
@@ -109,11 +109,11 @@ pub(crate) fn write(file: &Path, text: &str) {
 
 /// A configuration on a free port of the loopback that lets [`CLIENT`] call all of [`Probe`].
 pub(crate) fn server_config(node: &Node) -> ServerConfig {
-    let rule = Rule { principals: vec![CLIENT.parse().unwrap()], methods: vec!["test.Probe/*".to_owned()] };
+    let role = Role::new("probe", vec![CLIENT.parse().unwrap()], vec!["test.Probe/*".to_owned()]);
     ServerConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
         tls: node.files.clone(),
-        authorization: vec![rule],
+        roles: vec![role],
         telemetry: TelemetryConfig::default(),
         limits: LimitsConfig::default(),
         reflection: false,

@@ -4,8 +4,7 @@
 use std::path::PathBuf;
 
 use pullpass_runtime::{
-    Pattern,
-    authorize::Rule,
+    Pattern, Role,
     config::{PeerConfig, ServerConfig},
 };
 use serde::Serialize;
@@ -79,12 +78,12 @@ const GRANTS_APPLIER: [&str; 3] = ["WatchDesiredState", "IssueTicket", "ReportSy
 
 /// Who may call what, in development as in production: platform tooling manages, appliers watch and fetch.
 #[derive(Debug)]
-pub(super) struct Authorization {
+pub(super) struct Roles {
     platform: Pattern,
     applier: Pattern,
 }
 
-impl Authorization {
+impl Roles {
     pub(super) fn new(trust_domain: &str) -> anyhow::Result<Self> {
         Ok(Self {
             platform: format!("spiffe://{trust_domain}/platform/*").parse()?,
@@ -92,26 +91,34 @@ impl Authorization {
         })
     }
 
-    pub(super) fn credential_store(&self) -> Vec<Rule> {
+    pub(super) fn credential_store(&self) -> Vec<Role> {
         let service = pullpass_api::service::CREDENTIAL_STORE;
         let watch = ["WatchCredentials"];
-        let platform = STORE_PLATFORM.iter().chain(&watch);
-        vec![rule(&self.platform, service, platform), rule(&self.applier, service, &STORE_APPLIER)]
+        vec![
+            role("platform", &self.platform, service, STORE_PLATFORM.iter().chain(&watch)),
+            role("applier", &self.applier, service, &STORE_APPLIER),
+        ]
     }
 
-    pub(super) fn grant_manager(&self) -> Vec<Rule> {
+    pub(super) fn grant_manager(&self) -> Vec<Role> {
         let service = pullpass_api::service::GRANT_MANAGER;
-        vec![rule(&self.platform, service, &GRANTS_PLATFORM), rule(&self.applier, service, &GRANTS_APPLIER)]
+        vec![
+            role("platform", &self.platform, service, &GRANTS_PLATFORM),
+            role("applier", &self.applier, service, &GRANTS_APPLIER),
+        ]
     }
 
-    pub(super) fn cluster_applier(&self) -> Vec<Rule> {
-        vec![rule(&self.platform, pullpass_api::service::CLUSTER_APPLIER, &["*"])]
+    pub(super) fn cluster_applier(&self) -> Vec<Role> {
+        vec![role("platform", &self.platform, pullpass_api::service::CLUSTER_APPLIER, &["*"])]
     }
 }
 
-fn rule<'a>(principal: &Pattern, service: &str, methods: impl IntoIterator<Item = &'a &'a str>) -> Rule {
-    Rule {
-        principals: vec![principal.clone()],
-        methods: methods.into_iter().map(|method| format!("{service}/{method}")).collect(),
-    }
+fn role<'a>(
+    name: &str,
+    principal: &Pattern,
+    service: &str,
+    methods: impl IntoIterator<Item = &'a &'a str>,
+) -> Role {
+    let methods = methods.into_iter().map(|method| format!("{service}/{method}"));
+    Role::new(name, vec![principal.clone()], methods.collect())
 }

@@ -9,15 +9,14 @@ use std::{
 use anyhow::Context as _;
 use pullpass_domain::name::ClusterName;
 use pullpass_runtime::{
-    SpiffeId,
-    authorize::Rule,
+    Role, SpiffeId,
     config::{LimitsConfig, LogFormat, PeerConfig, ServerConfig, TelemetryConfig, TlsConfig},
 };
 use serde::Serialize;
 
 use super::{
     Ports, Service,
-    config::{Authorization, ClusterApplierFile, CredentialStoreFile, DatabaseSection, GrantManagerFile},
+    config::{ClusterApplierFile, CredentialStoreFile, DatabaseSection, GrantManagerFile, Roles},
 };
 use crate::{
     config::{ClientConfig, ClientTelemetry},
@@ -188,24 +187,24 @@ impl StateDir {
     }
 
     fn write_files(&self, keys: &Keys) -> anyhow::Result<()> {
-        let rules = Authorization::new(TRUST_DOMAIN)?;
+        let roles = Roles::new(TRUST_DOMAIN)?;
         let database = |service| DatabaseSection { path: self.database(service) };
         let store = CredentialStoreFile {
             key_encryption_key: keys.key_encryption_key.clone(),
             ticket_public_key: keys.ticket_public_key.clone(),
             database: database(Service::CredentialStore),
-            server: self.server(Service::CredentialStore, rules.credential_store()),
+            server: self.server(Service::CredentialStore, roles.credential_store()),
         };
         let grants = GrantManagerFile {
             ticket_signing_key: keys.ticket_signing_key.clone(),
             database: database(Service::GrantManager),
-            server: self.server(Service::GrantManager, rules.grant_manager()),
+            server: self.server(Service::GrantManager, roles.grant_manager()),
         };
         let applier = ClusterApplierFile {
             kubeconfig: self.kubeconfig()?,
             grant_manager: self.peer(Service::GrantManager)?,
             credential_store: self.peer(Service::CredentialStore)?,
-            server: self.server(Service::ClusterApplier, rules.cluster_applier()),
+            server: self.server(Service::ClusterApplier, roles.cluster_applier()),
         };
         write(&self.config_file(Service::CredentialStore), &store)?;
         write(&self.config_file(Service::GrantManager), &grants)?;
@@ -220,16 +219,16 @@ impl StateDir {
         self.options.kubeconfig.as_ref().map(absolute).transpose()
     }
 
-    fn server(&self, service: Service, mut authorization: Vec<Rule>) -> ServerConfig {
+    fn server(&self, service: Service, mut roles: Vec<Role>) -> ServerConfig {
         if self.options.reflection
-            && let Some(platform) = authorization.first_mut()
+            && let Some(platform) = roles.first_mut()
         {
             platform.methods.push("grpc.reflection.v1.ServerReflection/*".to_owned());
         }
         ServerConfig {
             listen: self.address(service),
             tls: self.tls(service).clone(),
-            authorization,
+            roles,
             telemetry: TelemetryConfig {
                 log: self.options.log.clone(),
                 log_format: self.options.log_format,

@@ -119,7 +119,7 @@ fn the_written_configurations_can_be_read() {
         let server: ServerConfig = file.remove("server").unwrap().try_into().unwrap();
         assert_eq!(server.listen, state.address(service));
         assert_eq!(server.telemetry.otlp_endpoint.as_deref(), Some("http://127.0.0.1:4317"));
-        assert!(!server.authorization.is_empty());
+        assert!(!server.roles.is_empty());
     }
     let client = crate::config::ClientConfig::load(Some(&state.client_file())).unwrap();
     assert_eq!(client, state.client_config().unwrap());
@@ -138,12 +138,12 @@ fn every_method_of_the_api_is_somebodys_and_secrets_are_only_for_appliers() {
         for method in described.methods() {
             let full = format!("{}/{}", service.grpc_name(), method.name());
             let all = format!("{}/*", service.grpc_name());
-            let rules = server
-                .authorization
+            let roles = server
+                .roles
                 .iter()
-                .filter(|rule| rule.methods.contains(&full) || rule.methods.contains(&all));
+                .filter(|role| role.methods.contains(&full) || role.methods.contains(&all));
             let who: Vec<_> =
-                rules.flat_map(|rule| &rule.principals).map(|p| String::from(p.clone())).collect();
+                roles.flat_map(|role| &role.principals).map(|p| String::from(p.clone())).collect();
             assert!(!who.is_empty(), "{full} is nobody's");
             let only_appliers = ["FetchPullSecret", "WatchDesiredState", "IssueTicket", "ReportSync"];
             let platform = who.contains(&"spiffe://pullpass.local/platform/*".to_owned());

@@ -213,7 +213,7 @@ async fn reflection_is_served_only_where_it_is_switched_on() {
     for (switched_on, expected) in [(true, Code::Ok), (false, Code::Unimplemented)] {
         let scene = Scene::with(BUDGET, |config| {
             config.reflection = switched_on;
-            config.authorization[0].methods.push(reflection.to_owned());
+            config.roles[0].methods.push(reflection.to_owned());
         });
         let mut connection = scene.connect();
         let request = http::Request::post("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
