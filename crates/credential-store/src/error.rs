@@ -63,6 +63,7 @@ impl Error {
             Self::Ticket(R::Expired) => (Code::Unauthenticated, "TICKET_EXPIRED"),
             Self::Ticket(R::Invalid(_)) => (Code::Unauthenticated, "TICKET_INVALID"),
             Self::Ticket(R::NotYours) => (Code::PermissionDenied, "TICKET_NOT_YOURS"),
+            Self::Ticket(R::NoCertificate) => (Code::PermissionDenied, "CERTIFICATE_REQUIRED"),
             Self::Ticket(R::OtherCertificate) => (Code::PermissionDenied, "TICKET_OTHER_CERTIFICATE"),
             // Not NOT_FOUND: the caller asked for a link, and it is the link that needs mending.
             Self::LinkedNotFound(_) => (Code::FailedPrecondition, "CREDENTIAL_NOT_FOUND"),

@@ -150,7 +150,7 @@ pub(crate) fn write_key(file: &Path, key: &[u8; 32]) {
 }
 
 pub(crate) fn applier() -> PeerIdentity {
-    PeerIdentity { spiffe_id: APPLIER.parse().unwrap(), certificate_sha256: [1; 32] }
+    PeerIdentity { spiffe_id: APPLIER.parse().unwrap(), certificate_sha256: Some([1; 32]) }
 }
 
 pub(crate) fn request<T>(peer: &PeerIdentity, message: T) -> Request<T> {
@@ -161,7 +161,10 @@ pub(crate) fn request<T>(peer: &PeerIdentity, message: T) -> Request<T> {
 
 /// A request of a platform identity.
 pub(crate) fn platform<T>(message: T) -> Request<T> {
-    request(&PeerIdentity { spiffe_id: PLATFORM.parse().unwrap(), certificate_sha256: [2; 32] }, message)
+    request(
+        &PeerIdentity { spiffe_id: PLATFORM.parse().unwrap(), certificate_sha256: Some([2; 32]) },
+        message,
+    )
 }
 
 pub(crate) fn login(password: &str) -> wire::Material {

@@ -35,6 +35,8 @@ pub(crate) enum Refusal {
     Invalid(&'static str),
     #[error("the ticket belongs to another applier")]
     NotYours,
+    #[error("a ticket is bound to a client certificate: connect with the one that it was issued to")]
+    NoCertificate,
     #[error("the ticket is bound to another certificate: get another over a connection with the present one")]
     OtherCertificate,
 }
@@ -88,7 +90,8 @@ pub(crate) fn check(claims: &Claims, peer: &PeerIdentity, now: OffsetDateTime) -
     if claims.sub != peer.spiffe_id.as_str() {
         return Err(Refusal::NotYours);
     }
-    if claims.cnf.certificate_sha256 != BASE64_URL_SAFE_NO_PAD.encode(peer.certificate_sha256) {
+    let certificate = peer.certificate_sha256.ok_or(Refusal::NoCertificate)?;
+    if claims.cnf.certificate_sha256 != BASE64_URL_SAFE_NO_PAD.encode(certificate) {
         return Err(Refusal::OtherCertificate);
     }
     allowed(claims)

@@ -44,6 +44,8 @@ pub(crate) enum Error {
     LinkNotOfCluster { link: String, cluster: String },
     #[error("{0} is being taken back: no ticket is issued any more")]
     LinkBeingTakenBack(String),
+    #[error("a ticket is bound to a client certificate: connect with one, not with a token")]
+    NoCertificate,
     #[error("failed to sign a ticket")]
     Sign(#[source] jsonwebtoken::errors::Error),
     #[error("failed to decode {name} from the database")]
@@ -106,6 +108,7 @@ impl From<Error> for Status {
             Error::LinkBeingTakenBack(link) => {
                 (Code::PermissionDenied, "LINK_BEING_TAKEN_BACK", vec![("link", link)])
             }
+            Error::NoCertificate => (Code::PermissionDenied, "CERTIFICATE_REQUIRED", Vec::new()),
             Error::Sign(source) => return internal(&text, &source),
             Error::Corrupt { name: _, source } => return internal(&text, &source),
             Error::Database(error) => return database(&error),

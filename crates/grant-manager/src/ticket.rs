@@ -14,7 +14,7 @@ use pullpass_api::{
     ticket::{AUDIENCE, Claims, Confirmation, ISSUER, LIFETIME_SECONDS},
 };
 use pullpass_domain::name::LinkName;
-use pullpass_runtime::PeerIdentity;
+use pullpass_runtime::SpiffeId;
 use time::{Duration, OffsetDateTime};
 
 use crate::{
@@ -106,8 +106,12 @@ impl Manager {
         if let Err(refusal) = check(&link, &cluster) {
             return Err(refuse(transaction, &name, &cluster, refusal).await?);
         }
+        let Some(certificate) = peer.certificate_sha256 else {
+            return Err(refuse(transaction, &name, &cluster, Error::NoCertificate).await?);
+        };
         let issued = transaction.now();
-        let claims = claims(&link, &cluster, &peer, issued, self.clock.new_id().to_string())?;
+        let cnf = Confirmation { certificate_sha256: BASE64_URL_SAFE_NO_PAD.encode(certificate) };
+        let claims = claims(&link, &cluster, &peer.spiffe_id, cnf, issued, self.clock.new_id().to_string())?;
         let ticket = self.signer.sign(&claims)?;
         let details = vec![
             ("cluster", claims.cluster),
@@ -151,7 +155,8 @@ async fn refuse(
 fn claims(
     link: &SecretLink,
     cluster: &Cluster,
-    peer: &PeerIdentity,
+    peer: &SpiffeId,
+    cnf: Confirmation,
     issued: OffsetDateTime,
     jti: String,
 ) -> Result<Claims, Error> {
@@ -161,11 +166,11 @@ fn claims(
     Ok(Claims {
         iss: ISSUER.to_owned(),
         aud: AUDIENCE.to_owned(),
-        sub: peer.spiffe_id.to_string(),
+        sub: peer.to_string(),
         iat,
         exp: iat + LIFETIME_SECONDS,
         jti,
-        cnf: Confirmation { certificate_sha256: BASE64_URL_SAFE_NO_PAD.encode(peer.certificate_sha256) },
+        cnf,
         cluster: cluster.name.clone(),
         link: link.name.clone(),
         revision: link.revision,

@@ -78,7 +78,7 @@ mod tests {
     const STORE: &str = "pullpass.credential.v1.CredentialStore";
 
     fn peer(id: &str) -> PeerIdentity {
-        PeerIdentity { spiffe_id: id.parse().unwrap(), certificate_sha256: [0; 32] }
+        PeerIdentity { spiffe_id: id.parse().unwrap(), certificate_sha256: Some([0; 32]) }
     }
 
     fn role(principal: &str, method: &str) -> Role {

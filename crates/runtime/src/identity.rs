@@ -147,13 +147,14 @@ impl fmt::Display for Pattern {
     }
 }
 
-/// The authenticated caller of a request, as its TLS connection proved it.
+/// The authenticated caller of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerIdentity {
-    /// The one SPIFFE id in the peer's certificate.
+    /// Who it is: the one SPIFFE id in the peer's certificate.
     pub spiffe_id: SpiffeId,
-    /// SHA-256 of the DER form of the peer's certificate: a JWT's `cnf.x5t#S256`.
-    pub certificate_sha256: [u8; 32],
+    /// SHA-256 of the DER form of the peer's certificate: a JWT's `cnf.x5t#S256`. None if it has no certificate: then
+    /// whatever has to be bound to one must be refused.
+    pub certificate_sha256: Option<[u8; 32]>,
 }
 
 impl PeerIdentity {
@@ -166,7 +167,7 @@ impl PeerIdentity {
         let mut certificate_sha256 = [0; 32];
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, der);
         certificate_sha256.copy_from_slice(digest.as_ref());
-        Ok(Self { spiffe_id, certificate_sha256 })
+        Ok(Self { spiffe_id, certificate_sha256: Some(certificate_sha256) })
     }
 }
 

@@ -1,3 +1,4 @@
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use pullpass_api::credential::v1::{self as wire, credential_store_server::CredentialStore};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -117,10 +118,30 @@ async fn a_ticket_of_one_certificate_is_of_no_use_to_another_of_the_same_applier
     let fixture = Fixture::new().await;
     fixture.create("quay", "pw").await;
     let ticket = fixture.sign(&fixture.claims(&["quay"]));
-    let renewed = PeerIdentity { certificate_sha256: [9; 32], ..applier() };
+    let renewed = PeerIdentity { certificate_sha256: Some([9; 32]), ..applier() };
     let message = wire::FetchPullSecretRequest { ticket };
     let status = fixture.grpc.fetch_pull_secret(request(&renewed, message)).await.unwrap_err();
     assert_eq!(reason(&status), "TICKET_OTHER_CERTIFICATE");
+}
+
+#[tokio::test]
+async fn a_ticket_is_of_no_use_to_a_caller_without_a_certificate() {
+    let fixture = Fixture::new().await;
+    fixture.create("quay", "pw").await;
+    let bare = PeerIdentity { certificate_sha256: None, ..applier() };
+    for confirmation in
+        [BASE64_URL_SAFE_NO_PAD.encode([1; 32]), BASE64_URL_SAFE_NO_PAD.encode([0; 32]), String::new()]
+    {
+        let mut claims = fixture.claims(&["quay"]);
+        claims.cnf.certificate_sha256 = confirmation;
+        let message = wire::FetchPullSecretRequest { ticket: fixture.sign(&claims) };
+        let status = fixture.grpc.fetch_pull_secret(request(&bare, message)).await.unwrap_err();
+        assert_eq!(
+            (status.code(), reason(&status).as_str()),
+            (Code::PermissionDenied, "CERTIFICATE_REQUIRED")
+        );
+        assert_eq!(fixture.audit().await.pop().unwrap().entry.details["refused"], "CERTIFICATE_REQUIRED");
+    }
 }
 
 #[tokio::test]

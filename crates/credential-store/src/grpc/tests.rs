@@ -344,7 +344,7 @@ async fn the_creator_is_who_called() {
     let fixture = Fixture::new().await;
     let other = PeerIdentity {
         spiffe_id: "spiffe://d/platform/portal".parse().unwrap(),
-        certificate_sha256: [3; 32],
+        certificate_sha256: Some([3; 32]),
     };
     let request = crate::testing::request(&other, creation("quay", "pw"));
     let created = fixture.grpc.create_credential(request).await.unwrap().into_inner().credential.unwrap();

@@ -227,7 +227,7 @@ pub(crate) fn applier(cluster: &str) -> String {
 
 pub(crate) fn called_by<T>(identity: &str, message: T) -> Request<T> {
     let mut request = Request::new(message);
-    let peer = PeerIdentity { spiffe_id: identity.parse().unwrap(), certificate_sha256: [7; 32] };
+    let peer = PeerIdentity { spiffe_id: identity.parse().unwrap(), certificate_sha256: Some([7; 32]) };
     request.extensions_mut().insert(peer);
     request
 }

@@ -4,6 +4,7 @@ use pullpass_api::{
     grant::v1::{IssueTicketRequest, IssueTicketResponse, grant_manager_server::GrantManager as _},
     ticket::{Claims, LIFETIME_SECONDS},
 };
+use pullpass_runtime::PeerIdentity;
 use tonic::{Code, Status};
 
 use crate::scene::{Scene, applier, as_applier, refusal};
@@ -66,6 +67,18 @@ async fn a_link_of_another_cluster_is_refused_and_that_is_audited() {
     let event = scene.audit().await.pop().unwrap();
     assert_eq!((event.action.as_str(), event.details["cluster"].as_str()), ("IssueTicket", "clusters/east"));
     assert!(event.details.contains_key("refused"));
+}
+
+#[tokio::test]
+async fn an_applier_without_a_certificate_is_refused_and_that_is_audited() {
+    let scene = Scene::with_clusters(&["east"]).await;
+    scene.create_link("web", &["east"]).await.unwrap();
+    let mut request = as_applier("east", IssueTicketRequest { secret_link: "secretLinks/web".into() });
+    request.extensions_mut().get_mut::<PeerIdentity>().unwrap().certificate_sha256 = None;
+    let answer = scene.service.issue_ticket(request).await;
+    assert_eq!(refusal(answer), (Code::PermissionDenied, "CERTIFICATE_REQUIRED".into()));
+    let event = scene.audit().await.pop().unwrap();
+    assert!(event.details["refused"].contains("certificate"), "{event:?}");
 }
 
 #[tokio::test]

@@ -32,7 +32,7 @@ fn trailers(code: &'static str) -> Response<Body> {
 fn request(path: &str) -> Request<Body> {
     let mut request = Request::post(path).body(Body::empty()).unwrap();
     let spiffe_id = "spiffe://example.org/applier/east".parse().unwrap();
-    request.extensions_mut().insert(PeerIdentity { spiffe_id, certificate_sha256: [0; 32] });
+    request.extensions_mut().insert(PeerIdentity { spiffe_id, certificate_sha256: Some([0; 32]) });
     request
 }
 
