@@ -16,7 +16,7 @@ use tonic::{Code, Status, body::Body};
 use tower::Service;
 use tracing::{Instrument, Span, field};
 
-use crate::{identity::PeerIdentity, telemetry};
+use crate::{authorize::Unheard, identity::PeerIdentity, telemetry};
 
 /// The layer.
 #[derive(Debug, Clone)]
@@ -54,6 +54,7 @@ where
             let answer = answer.await?;
             match Status::from_header_map(answer.headers()) {
                 Some(status) => {
+                    call.unheard = answer.extensions().get().copied();
                     call.end(&status);
                     Ok(answer)
                 }
@@ -69,6 +70,7 @@ struct Call {
     service: String,
     method: String,
     known: bool,
+    unheard: Option<Unheard>,
     started: Instant,
     ended: bool,
 }
@@ -96,7 +98,7 @@ impl Call {
         }
         let known = services.iter().any(|known| known == service);
         let (service, method) = (service.to_owned(), method.to_owned());
-        Self { span, service, method, known, started: Instant::now(), ended: false }
+        Self { span, service, method, known, unheard: None, started: Instant::now(), ended: false }
     }
 
     fn end(&mut self, status: &Status) {
@@ -111,7 +113,9 @@ impl Call {
         if matches!(status.code(), Code::Internal | Code::Unknown | Code::DataLoss) {
             span.record("otel.status_code", "ERROR");
             tracing::error!(parent: span, grpc.code = code, grpc.message = message, elapsed_ms, "call failed");
-        } else if self.service.starts_with("grpc.health.") {
+        } else if self.unheard.is_some_and(|unheard| unheard.quiet)
+            || self.service.starts_with("grpc.health.")
+        {
             tracing::debug!(parent: span, grpc.code = code, grpc.message = message, elapsed_ms, "call ended");
         } else {
             tracing::info!(parent: span, grpc.code = code, grpc.message = message, elapsed_ms, "call ended");
@@ -120,7 +124,7 @@ impl Call {
 
     /// Names that callers can make up are counted together, so that nobody can fill our memory with labels.
     fn count(&self, code: Code) {
-        let made_up = !self.known || matches!(code, Code::PermissionDenied | Code::Unimplemented);
+        let made_up = !self.known || self.unheard.is_some() || code == Code::Unimplemented;
         let service = if self.known { self.service.clone() } else { "other".to_owned() };
         let method = if made_up { "other".to_owned() } else { self.method.clone() };
         let labels = [("service", service), ("method", method), ("code", format!("{code:?}"))];

@@ -1,8 +1,16 @@
 //! Authorization as data: roles, each of which lets some principals call some methods.
 
+use std::num::NonZeroU32;
+
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use crate::identity::{Pattern, SpiffeId};
+
+/// Without a number of its own. The busiest caller that means well is an applier that starts: it asks each of the two
+/// services once for every link, so 5,000 links take 3 s longer than unhindered; and one core serves several times as much.
+const REQUESTS_PER_SECOND: u32 = 1000;
+/// The role of those who have none; a role cannot be called so.
+pub(crate) const NO_ROLE: &str = "(none)";
 
 /// Lets every one of `principals` call every one of `methods`. Whoever has several roles may call what any of them allows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,12 +25,39 @@ pub struct Role {
     /// service.
     #[serde(deserialize_with = "methods")]
     pub methods: Vec<String>,
+    /// How many requests per second each principal of this role may make. Whoever has several roles has the largest of
+    /// their numbers, here and below. Without it: 1000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_per_second: Option<NonZeroU32>,
+    /// How many of them it may make at once, after a pause. Without it: as many as in two seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<NonZeroU32>,
+    /// Bytes of one request message; `limits.max_message_bytes` holds above it. Without it: that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_message_bytes: Option<NonZeroU32>,
+}
+
+/// What one principal may ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Allowance<'a> {
+    /// The role that says so, or [`NO_ROLE`].
+    pub(crate) role: &'a str,
+    pub(crate) requests_per_second: u32,
+    pub(crate) burst: u32,
+    pub(crate) max_message_bytes: usize,
 }
 
 impl Role {
     /// A role that says nothing but what everyone has to.
     pub fn new(name: &str, principals: Vec<Pattern>, methods: Vec<String>) -> Self {
-        Self { name: name.to_owned(), principals, methods }
+        Self {
+            name: name.to_owned(),
+            principals,
+            methods,
+            requests_per_second: None,
+            burst: None,
+            max_message_bytes: None,
+        }
     }
 
     /// Whether `principal` has this role.
@@ -30,9 +65,47 @@ impl Role {
         self.principals.iter().any(|pattern| pattern.matches(principal))
     }
 
+    fn allowance(&self, max_message_bytes: usize) -> Allowance<'_> {
+        let requests_per_second = self.requests_per_second.map_or(REQUESTS_PER_SECOND, NonZeroU32::get);
+        let own = self.max_message_bytes.and_then(|bytes| usize::try_from(bytes.get()).ok());
+        Allowance {
+            role: &self.name,
+            requests_per_second,
+            burst: self.burst.map_or(requests_per_second.saturating_mul(2), NonZeroU32::get),
+            max_message_bytes: own.map_or(max_message_bytes, |own| own.min(max_message_bytes)),
+        }
+    }
+
     pub(crate) fn allows(&self, principal: &SpiffeId, method: &str) -> bool {
         self.methods.iter().any(|allowed| covers(allowed, method)) && self.includes(principal)
     }
+}
+
+/// What `principal` may ask for by its roles: of each number the largest. `max_message_bytes` is the service's own.
+pub(crate) fn allowance<'a>(
+    roles: &'a [Role],
+    principal: &SpiffeId,
+    max_message_bytes: usize,
+) -> Allowance<'a> {
+    let allowances = roles.iter().filter(|role| role.includes(principal));
+    let largest = |a: Allowance<'a>, b: Allowance<'a>| Allowance {
+        role: if b.requests_per_second > a.requests_per_second { b.role } else { a.role },
+        requests_per_second: a.requests_per_second.max(b.requests_per_second),
+        burst: a.burst.max(b.burst),
+        max_message_bytes: a.max_message_bytes.max(b.max_message_bytes),
+    };
+    allowances.map(|role| role.allowance(max_message_bytes)).reduce(largest).unwrap_or(Allowance {
+        role: NO_ROLE,
+        requests_per_second: REQUESTS_PER_SECOND,
+        burst: 2 * REQUESTS_PER_SECOND,
+        max_message_bytes,
+    })
+}
+
+/// One request more that was refused to a principal of `role`.
+pub(crate) fn count_refused(role: &str, reason: &'static str) {
+    let labels = [("role", role.to_owned()), ("reason", reason.to_owned())];
+    metrics::counter!("grpc_refused_total", &labels).increment(1);
 }
 
 fn covers(allowed: &str, method: &str) -> bool {
@@ -84,6 +157,41 @@ mod tests {
         {
             let refused = parse(&format!("name = 'a'\nprincipals = []\nmethods = [{method:?}]")).unwrap_err();
             assert!(refused.contains("roles.methods"), "{method:?}: {refused}");
+        }
+    }
+
+    #[test]
+    fn of_several_roles_the_largest_numbers_hold() {
+        let role = |name: &str, principal: &str, numbers: &str| {
+            parse(&format!("name = '{name}'\nprincipals = ['{principal}']\nmethods = []\n{numbers}")).unwrap()
+        };
+        let roles = [
+            role("slow", "spiffe://d/platform/ci", "requests_per_second = 5\nmax_message_bytes = 100"),
+            role(
+                "bursts",
+                "spiffe://d/platform/ci",
+                "requests_per_second = 2\nburst = 50\nmax_message_bytes = 10",
+            ),
+            role("usual", "spiffe://d/platform/*", "max_message_bytes = 9999"),
+            role("fast", "spiffe://d/applier/*", "requests_per_second = 3000\nburst = 1"),
+        ];
+        let of = |id: &str, roles| {
+            let Allowance { role, requests_per_second, burst, max_message_bytes } =
+                allowance(roles, &id.parse().unwrap(), 1000);
+            (role.to_owned(), requests_per_second, burst, max_message_bytes)
+        };
+        let expected = |role: &str, a, b, c| (role.to_owned(), a, b, c);
+        assert_eq!(of("spiffe://d/platform/ci", &roles[..2]), expected("slow", 5, 50, 100));
+        assert_eq!(of("spiffe://d/platform/ci", &roles), expected("usual", 1000, 2000, 1000));
+        assert_eq!(of("spiffe://d/applier/east", &roles), expected("fast", 3000, 1, 1000));
+        assert_eq!(of("spiffe://d/nobody", &roles), expected(NO_ROLE, 1000, 2000, 1000));
+    }
+
+    #[test]
+    fn a_number_that_would_allow_nothing_is_refused() {
+        for field in ["requests_per_second", "burst", "max_message_bytes"] {
+            let refused = parse(&format!("name = 'a'\nprincipals = []\nmethods = []\n{field} = 0"));
+            assert!(refused.unwrap_err().contains(field));
         }
     }
 

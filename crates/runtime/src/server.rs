@@ -73,7 +73,7 @@ impl Server {
             health.set_service_status(service, ServingStatus::Serving).await;
         }
         let routes = self.with_reflection(routes.add_service(health_service))?.prepare();
-        let handler = Observe::new(Authorize::new(routes, &self.config.roles), services);
+        let handler = Observe::new(Authorize::new(routes, &self.config), services);
         let hard = shutdown.hard_token();
         let connections = accept::connections(self.listener, self.tls, &self.config.limits, hard.clone());
         tracing::info!(server.address = %self.address, ?services, "serving");

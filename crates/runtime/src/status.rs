@@ -31,9 +31,26 @@ pub fn with_reason<'a>(
 
 /// A status that passes by itself: an `ErrorInfo` and a `RetryInfo` that says when to try again.
 pub fn retry(code: Code, reason: &str, message: impl Into<String>, after: Duration) -> Status {
-    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
+    retry_with_reason(code, reason, message, [], after)
+}
+
+/// The same with the values that a program needs.
+pub fn retry_with_reason<'a>(
+    code: Code,
+    reason: &str,
+    message: impl Into<String>,
+    metadata: impl IntoIterator<Item = (&'a str, String)>,
+    after: Duration,
+) -> Status {
+    let metadata: HashMap<String, String> = metadata.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, metadata);
     details.set_retry_info(Some(after));
     Status::with_error_details(code, message, details)
+}
+
+/// When to try again, if the status says so.
+pub fn retry_after(status: &Status) -> Option<Duration> {
+    status.get_details_retry_info()?.retry_delay
 }
 
 #[cfg(test)]

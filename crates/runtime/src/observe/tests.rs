@@ -5,7 +5,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use tower::service_fn;
 
 use super::*;
-use crate::testing;
+use crate::{authorize::refusal, testing};
 
 const SERVICE: &str = "test.Probe";
 
@@ -55,6 +55,7 @@ async fn every_call_is_counted_once_by_the_code_that_it_ended_with() {
     read(observe("/test.Probe/Get", || Status::not_found("no").into_http()).await).await;
     drop(observe("/test.Probe/Get", || trailers("0")).await);
     read(observe("/test.Probe/MadeUp1", || Status::unimplemented("").into_http()).await).await;
+    read(observe("/test.Probe/MadeUp2", || refusal(Status::resource_exhausted(""), true)).await).await;
     read(observe("/made.Up/Get", || Status::permission_denied("").into_http()).await).await;
     let text = recorder.handle().render();
     for (service, method, code) in [
@@ -62,6 +63,7 @@ async fn every_call_is_counted_once_by_the_code_that_it_ended_with() {
         (SERVICE, "Get", "NotFound"),
         (SERVICE, "Get", "Cancelled"),
         (SERVICE, "other", "Unimplemented"),
+        (SERVICE, "other", "ResourceExhausted"),
         ("other", "other", "PermissionDenied"),
     ] {
         let line = format!("{{service=\"{service}\",method=\"{method}\",code=\"{code}\"}} 1");
@@ -72,6 +74,14 @@ async fn every_call_is_counted_once_by_the_code_that_it_ended_with() {
         );
     }
     assert!(!text.contains("MadeUp") && !text.contains("made.Up"), "{text}");
+}
+
+#[tokio::test]
+async fn a_flood_does_not_fill_the_log() {
+    let log = testing::record();
+    read(observe("/test.Probe/Flood", || refusal(Status::resource_exhausted("slowly"), true)).await).await;
+    read(observe("/test.Probe/Denied", || refusal(Status::permission_denied("no"), false)).await).await;
+    assert_eq!((log.lines_with("Flood").len(), log.lines_with("Denied").len()), (0, 1));
 }
 
 #[tokio::test]

@@ -1,3 +1,5 @@
+use std::num::NonZeroU32;
+
 use tokio::{
     io::AsyncReadExt,
     net::TcpStream,
@@ -7,11 +9,13 @@ use tonic::{Code, server::NamedService};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus as Wire, health_client::HealthClient,
 };
+use tonic_types::StatusExt as _;
 use tracing::{Instrument, info_span};
 
 use super::*;
 use crate::{
     client::{Connection, connect},
+    status::retry_after,
     telemetry,
     testing::{Authority, CLIENT, Node, Probe, Running, SERVER, call, header, record, server_config},
 };
@@ -70,6 +74,33 @@ async fn a_principal_without_a_rule_is_denied_all_but_health() {
     let mut health = HealthClient::new(stranger);
     let request = HealthCheckRequest { service: Probe::NAME.to_owned() };
     assert_eq!(health.check(request).await.unwrap().into_inner().status(), Wire::Serving);
+}
+
+#[tokio::test]
+async fn whoever_calls_too_often_is_told_when_to_come_back_and_nobody_else_is() {
+    let scene = Scene::with(BUDGET, |config| {
+        config.roles[0].principals.push("spiffe://example.org/applier/*".parse().unwrap());
+        config.roles[0].requests_per_second = NonZeroU32::new(1);
+        config.roles[0].burst = NonZeroU32::new(3);
+    });
+    let mut loud = scene.connect();
+    let mut admitted = 0;
+    let refused = loop {
+        match call(&mut loud, "Look").await {
+            Ok(_) => admitted += 1,
+            Err(refused) => break refused,
+        }
+    };
+    assert!((3..100).contains(&admitted), "{admitted}");
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    let info = refused.get_details_error_info().unwrap();
+    assert_eq!((info.reason.as_str(), info.metadata["principal"].as_str()), ("RATE_LIMITED", CLIENT));
+    assert_eq!((info.metadata["role"].as_str(), info.metadata["requestsPerSecond"].as_str()), ("probe", "1"));
+    let made_up = call(&mut loud, "NoSuchMethod").await.unwrap_err();
+    assert_eq!(made_up.code(), Code::ResourceExhausted, "what is asked for makes no difference");
+    call(&mut scene.connect_as("spiffe://example.org/applier/west"), "Look").await.unwrap();
+    tokio::time::sleep(retry_after(&refused).unwrap()).await;
+    call(&mut loud, "Look").await.unwrap();
 }
 
 #[tokio::test]
