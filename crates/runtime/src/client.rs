@@ -1,20 +1,29 @@
 //! The calling side: a connection that opens when it is needed, opens again when it broke, and carries the trace on.
+//!
+//! After a reload of our certificate all calls go by the new one, those to different peers, too: what one peer binds to a
+//! certificate (a ticket) can be shown to the other. Streams that were opened before go on where they are, for as long as
+//! both sides accept each other.
+
+mod unsent;
 
 use std::{
     error::Error as StdError,
     fmt, io,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::{HeaderValue, Request, Response, Uri};
+use http::{HeaderValue, Request, Response, Uri, request::Parts};
 use http_body::Frame;
 use hyper_util::rt::TokioIo;
-use rustls_pki_types::ServerName;
+use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::{
@@ -26,8 +35,9 @@ use tower::{Service, ServiceExt, service_fn};
 
 use crate::{
     config::PeerConfig,
+    cut::Cut,
     telemetry,
-    tls::{self, Tls},
+    tls::{Material, Refused, Tls, trust},
 };
 
 /// How long TCP and TLS may take to open a connection.
@@ -37,21 +47,50 @@ const KEEPALIVE: Duration = Duration::from_secs(10);
 
 /// A lazy connection to one peer. Cheap to clone; hand it to a generated client.
 #[derive(Clone)]
-pub struct Connection {
-    channel: Channel,
+pub struct Connection(Arc<Way>);
+
+struct Way {
+    tls: Arc<Tls>,
     peer: Arc<PeerConfig>,
+    current: Mutex<Open>,
+}
+
+/// A channel that proves us by one certificate all its life.
+struct Open {
+    channel: Channel,
+    material: Arc<Material>,
+    given_up: Arc<AtomicBool>,
 }
 
 /// A connection to `peer` that proves us by `tls` and accepts nobody but `peer.identity`. It is opened by the first
 /// call; whatever hinders it is the call's `UNAVAILABLE`, which names the peer and the cause. Needs a tokio runtime.
 pub fn connect(tls: &Arc<Tls>, peer: &PeerConfig) -> Connection {
     let (tls, peer) = (Arc::clone(tls), Arc::new(peer.clone()));
-    let target = Arc::clone(&peer);
-    let connector = service_fn(move |_: Uri| {
-        let (tls, peer) = (Arc::clone(&tls), Arc::clone(&target));
-        async move { open(&tls, &peer).await.map(TokioIo::new) }
-    });
-    Connection { channel: Channel::new(connector, endpoint(&peer)), peer }
+    let current = Mutex::new(Open::new(&tls, &peer));
+    Connection(Arc::new(Way { tls, peer, current }))
+}
+
+impl Way {
+    /// The channel by which calls go now.
+    fn channel(&self) -> Channel {
+        let mut open = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&open.material, &self.tls.current()) || open.given_up.load(Ordering::Relaxed) {
+            *open = Open::new(&self.tls, &self.peer);
+        }
+        open.channel.clone()
+    }
+}
+
+impl Open {
+    fn new(tls: &Arc<Tls>, peer: &Arc<PeerConfig>) -> Self {
+        let (material, given_up) = (tls.current(), Arc::new(AtomicBool::new(false)));
+        let opening = (Arc::clone(tls), Arc::clone(&material), Arc::clone(peer), Arc::clone(&given_up));
+        let connector = service_fn(move |_: Uri| {
+            let (tls, material, peer, given_up) = opening.clone();
+            async move { open(tls, &material, peer, given_up).await.map(TokioIo::new) }
+        });
+        Self { channel: Channel::new(connector, endpoint(peer)), material, given_up }
+    }
 }
 
 fn endpoint(peer: &PeerConfig) -> Endpoint {
@@ -67,16 +106,40 @@ fn endpoint(peer: &PeerConfig) -> Endpoint {
     }
 }
 
-async fn open(tls: &Tls, peer: &PeerConfig) -> io::Result<TlsStream<TcpStream>> {
+async fn open(
+    tls: Arc<Tls>,
+    material: &Material,
+    peer: Arc<PeerConfig>,
+    given_up: Arc<AtomicBool>,
+) -> io::Result<Cut<TlsStream<TcpStream>, ()>> {
     let host = peer.endpoint.rsplit_once(':').map_or("", |(host, _)| host.trim_matches(['[', ']']));
     let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-    let config = Arc::new(tls.client_config(&peer.identity).map_err(io::Error::other)?);
+    let refused = Refused::default();
+    let config = Arc::new(tls.client_config(material, &peer.identity, &refused).map_err(io::Error::other)?);
     let opening = async {
         let tcp = TcpStream::connect(&peer.endpoint).await?;
         tcp.set_nodelay(true)?;
-        TlsConnector::from(config).connect(name, tcp).await.map_err(tls::plain)
+        TlsConnector::from(config).connect(name.clone(), tcp).await.map_err(|error| refused.explain(error))
     };
-    tokio::time::timeout(OPEN, opening).await?
+    let io = tokio::time::timeout(OPEN, opening).await??;
+    let chain = io.get_ref().1.peer_certificates().unwrap_or_default().to_vec();
+    Ok(Cut::new(io, distrusted(tls, peer, name, chain, given_up), ()))
+}
+
+/// Waits until the peer would not be accepted any more, has new calls go another way, and a while later breaks this one.
+async fn distrusted(
+    tls: Arc<Tls>,
+    peer: Arc<PeerConfig>,
+    name: ServerName<'static>,
+    chain: Vec<CertificateDer<'static>>,
+    given_up: Arc<AtomicBool>,
+) -> io::Error {
+    let accept = |chain: &[_]| tls.accepts_server(&peer.identity, &name, chain);
+    let reason = trust::distrusted(&tls, &chain, accept).await;
+    tracing::warn!(peer = %peer.identity, reason, "a server is not trusted any more, its connection is given up");
+    given_up.store(true, Ordering::Relaxed);
+    tokio::time::sleep(trust::GRACE).await;
+    io::Error::other(reason)
 }
 
 impl Service<Request<Body>> for Connection {
@@ -92,19 +155,37 @@ impl Service<Request<Body>> for Connection {
         if let Some(Ok(value)) = telemetry::trace_context().map(HeaderValue::try_from) {
             request.headers_mut().insert(telemetry::TRACEPARENT, value);
         }
-        let Self { channel, peer } = self.clone();
+        let (way, (parts, body)) = (Arc::clone(&self.0), request.into_parts());
         Box::pin(async move {
-            match channel.oneshot(request).await {
-                Ok(answer) => Ok(answer.map(|inner| Body::new(Answer { inner, peer }))),
-                Err(error) => Err(unavailable(&peer, &Status::from_error(error.into()))),
-            }
+            let (unsent, back) = unsent::keep(body);
+            let failure = match way.send(parts.clone(), unsent).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
+            let Some(body) = back.take(&failure) else { return Err(way.unavailable(failure)) };
+            way.send(parts, body).await.map_err(|failure| way.unavailable(failure))
         })
+    }
+}
+
+impl Way {
+    async fn send<B>(&self, parts: Parts, body: B) -> Result<Response<Body>, tonic::transport::Error>
+    where
+        B: http_body::Body<Data = Bytes, Error = Status> + Send + 'static,
+    {
+        let answer = self.channel().oneshot(Request::from_parts(parts, Body::new(body))).await?;
+        let peer = Arc::clone(&self.peer);
+        Ok(answer.map(|inner| Body::new(Answer { inner, peer })))
+    }
+
+    fn unavailable(&self, failure: tonic::transport::Error) -> Status {
+        unavailable(&self.peer, &Status::from_error(failure.into()))
     }
 }
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("peer", &self.peer).finish_non_exhaustive()
+        f.debug_struct("Connection").field("peer", &self.0.peer).finish_non_exhaustive()
     }
 }
 

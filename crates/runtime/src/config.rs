@@ -151,17 +151,36 @@ pub enum LogFormat {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsConfig {
-    /// Seconds that a TLS handshake may take.
+    /// Seconds that the handshake of a connection may take: TLS and the first words of HTTP/2.
     pub handshake_seconds: u64,
-    /// Connections at one time, those in their handshake included; more wait in the kernel's queue.
+    /// Connections in their handshake at one time. With more, the one that has taken longest gives way to the newest.
+    pub max_handshakes: usize,
+    /// Authenticated connections at one time. More wait for room for the rest of their `handshake_seconds`.
     pub max_connections: usize,
+    /// The same of one principal; more are refused with the reason, at once.
+    pub max_connections_per_principal: usize,
+    /// Calls, streams among them, at one time by one connection; a client waits with more of them.
+    pub max_streams_per_connection: u32,
+    /// The same of one principal by all its connections; more are refused with `RESOURCE_EXHAUSTED`.
+    pub max_streams_per_principal: usize,
+    /// Seconds after which a connection without a call is ended; a client opens it again when it needs it.
+    pub idle_seconds: u64,
     /// Bytes of one request message. The service hands it to `max_decoding_message_size` of its generated server.
     pub max_message_bytes: usize,
 }
 
 impl Default for LimitsConfig {
     fn default() -> Self {
-        Self { handshake_seconds: 5, max_connections: 1024, max_message_bytes: 4 * 1024 * 1024 }
+        Self {
+            handshake_seconds: 5,
+            max_handshakes: 256,
+            max_connections: 1024,
+            max_connections_per_principal: 64,
+            max_streams_per_connection: 256,
+            max_streams_per_principal: 1024,
+            idle_seconds: 900,
+            max_message_bytes: 4 * 1024 * 1024,
+        }
     }
 }
 

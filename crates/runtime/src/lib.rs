@@ -14,6 +14,7 @@ pub mod authorize;
 pub mod client;
 pub mod clock;
 pub mod config;
+mod cut;
 mod frames;
 pub mod identity;
 mod limit;

@@ -27,7 +27,7 @@ pub(crate) struct Observe<S> {
 
 impl<S> Observe<S> {
     /// `services` are those that metrics tell apart.
-    pub(crate) fn new(inner: S, services: &[&str]) -> Self {
+    pub(crate) fn new(inner: S, services: &[impl ToString]) -> Self {
         Self { inner, services: services.iter().map(ToString::to_string).collect() }
     }
 }

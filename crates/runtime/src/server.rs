@@ -1,16 +1,39 @@
 //! The serving side: accepts mTLS connections and puts trace, metrics and authorization before the handlers.
 
 mod accept;
+mod calls;
+mod connection;
+mod principals;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use crate::{authorize::Authorize, config::ServerConfig, observe::Observe, shutdown::Shutdown, tls::Tls};
+use self::{accept::Entrance, calls::Counted, connection::Common};
+use crate::{
+    authorize::Authorize,
+    config::{LimitsConfig, ServerConfig},
+    observe::Observe,
+    shutdown::Shutdown,
+    tls::Tls,
+};
 
+/// A silent connection is asked for a sign of life after this time…
 const KEEPALIVE: Duration = Duration::from_secs(30);
+/// … and given up when none comes in this time.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(20);
+/// All headers of one call together, in bytes.
+const MAX_HEADERS: u32 = 16 * 1024;
+/// How much may be sent ahead of what is read: by one call, and by all calls of one connection.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 512 * 1024;
+/// Calls that their client has reset before we took them up, and calls that we had to reset ourselves: with more of them
+/// at one time a connection is ended (CVE-2023-44487, and CVE-2025-8671).
+const MAX_RESET: usize = 20;
+const MAX_RESET_BY_US: usize = 256;
 
 /// Why a server cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -26,9 +49,6 @@ pub enum Error {
     /// A file descriptor set is not one.
     #[error("failed to set up reflection")]
     Reflection(#[from] tonic_reflection::server::Error),
-    /// The HTTP/2 server gave up.
-    #[error("failed to serve")]
-    Serve(#[from] tonic::transport::Error),
 }
 
 /// A gRPC server that is bound to its address but does not serve yet.
@@ -73,15 +93,38 @@ impl Server {
             health.set_service_status(service, ServingStatus::Serving).await;
         }
         let routes = self.with_reflection(routes.add_service(health_service))?.prepare();
-        let handler = Observe::new(Authorize::new(routes, &self.config), services);
-        let hard = shutdown.hard_token();
-        let connections = accept::connections(self.listener, self.tls, &self.config.limits, hard.clone());
+        let handler = Authorize::new(routes, &self.config);
+        let (soft, hard) = (CancellationToken::new(), shutdown.hard_token());
+        let common = Common {
+            http2: http2(&self.config.limits),
+            tls: Arc::clone(&self.tls),
+            idle: Duration::from_secs(self.config.limits.idle_seconds),
+            soft: soft.clone(),
+            hard: hard.clone(),
+        };
+        let mut entrance = Entrance::new(self.listener, self.tls, &self.config.limits);
+        let names: Vec<String> = services.iter().map(ToString::to_string).collect();
         tracing::info!(server.address = %self.address, ?services, "serving");
-        let serving = tonic::transport::Server::builder()
-            .http2_keepalive_interval(Some(KEEPALIVE))
-            .serve_with_incoming_shutdown(handler, connections, stopped(shutdown, health, services));
+        let open = TaskTracker::new();
+        let accepting =
+            async {
+                loop {
+                    let connection = entrance.next().await;
+                    let (handler, names) = (handler.clone(), names.clone());
+                    open.spawn(connection.serve(common.clone(), move |calls| {
+                        Observe::new(Counted::new(handler, calls), &names)
+                    }));
+                }
+            };
         tokio::select! {
-            ended = serving => ended?,
+            () = accepting => {}
+            () = stopped(shutdown, health, services) => {}
+        }
+        drop(entrance);
+        soft.cancel();
+        open.close();
+        tokio::select! {
+            () = open.wait() => {}
             () = hard.cancelled() => tracing::warn!("calls were still running at the end of the shutdown and are cut off"),
         }
         Ok(())
@@ -96,6 +139,19 @@ impl Server {
             self.descriptors.iter().fold(builder, |b, set| b.register_encoded_file_descriptor_set(set));
         Ok(routes.add_service(builder.build_v1()?))
     }
+}
+
+/// How HTTP/2 is spoken with every client.
+fn http2(limits: &LimitsConfig) -> tonic::transport::Server {
+    tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(SIGN_OF_LIFE))
+        .max_concurrent_streams(limits.max_streams_per_connection)
+        .http2_max_header_list_size(MAX_HEADERS)
+        .http2_max_pending_accept_reset_streams(Some(MAX_RESET))
+        .http2_max_local_error_reset_streams(Some(MAX_RESET_BY_US))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
 }
 
 /// Waits for the shutdown to begin, and then tells whoever asks or watches that we are not healthy any more.

@@ -44,6 +44,7 @@ pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 pub(crate) struct Issued {
     pub(crate) certificate: String,
     pub(crate) key: String,
+    pub(crate) der: Vec<u8>,
 }
 
 impl Authority {
@@ -63,11 +64,16 @@ impl Authority {
     }
 
     pub(crate) fn issue_until(&self, uris: &[&str], not_after: OffsetDateTime) -> Issued {
+        self.issue_between(uris, not_after - time::Duration::days(90), not_after)
+    }
+
+    pub(crate) fn issue_between(&self, uris: &[&str], from: OffsetDateTime, to: OffsetDateTime) -> Issued {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
-        params.not_after = not_after;
+        (params.not_before, params.not_after) = (from, to);
         params.subject_alt_names = uris.iter().map(|uri| SanType::URI((*uri).try_into().unwrap())).collect();
-        Issued { certificate: params.signed_by(&key, &self.0).unwrap().pem(), key: key.serialize_pem() }
+        let signed = params.signed_by(&key, &self.0).unwrap();
+        Issued { certificate: signed.pem(), key: key.serialize_pem(), der: signed.der().to_vec() }
     }
 }
 
@@ -95,7 +101,12 @@ impl Node {
     }
 
     pub(crate) fn trust(&self, authority: &Authority) {
-        write(&self.files.authorities, &authority.pem());
+        self.trust_all(&[authority]);
+    }
+
+    pub(crate) fn trust_all(&self, authorities: &[&Authority]) {
+        let pem: String = authorities.iter().map(|authority| authority.pem()).collect();
+        write(&self.files.authorities, &pem);
     }
 
     pub(crate) fn tls(&self) -> Arc<Tls> {

@@ -1,27 +1,35 @@
 //! Mutual TLS: TLS 1.3 only, both sides known by the one SPIFFE id in their certificate, no resumption.
 //!
 //! The files are read again when their content changes, so that certificates can be replaced while we run: new
-//! connections use the new ones, old connections live on. Files that cannot be used are logged and change nothing.
+//! connections use the new ones, old connections live on for as long as their peer would be accepted again ([`trust`]).
+//! Files that cannot be used are logged and change nothing.
 
+mod certificate;
+mod expiry;
+pub(crate) mod trust;
 mod verify;
 
 use std::{path::Path, path::PathBuf, sync::Arc, time::Duration};
 
-use arc_swap::ArcSwap;
 use aws_lc_rs::digest;
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
-    client::Resumption,
+    client::{Resumption, danger::ServerCertVerifier},
     crypto::{CryptoProvider, aws_lc_rs as aws_lc},
-    server::NoServerSessionStorage,
+    server::{NoServerSessionStorage, danger::ClientCertVerifier},
     sign::{CertifiedKey, SingleCertAndKey},
     version::TLS13,
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
+use tokio::sync::watch;
 
-pub(crate) use verify::plain;
-
+pub(crate) use self::verify::Refused;
+use self::{
+    certificate::Facts,
+    expiry::{Expiry, Kind},
+};
 use crate::{
+    clock::Clock,
     config::TlsConfig,
     identity::{self, PeerIdentity, SpiffeId},
     shutdown::Shutdown,
@@ -67,95 +75,199 @@ pub enum Error {
         /// Why.
         source: rustls::Error,
     },
+    /// Our own certificate is of no use at this time.
+    #[error("the certificate in {} {reason} ({certificate}): renew it", file.display())]
+    Unusable {
+        /// The certificate file.
+        file: PathBuf,
+        /// Since or until when.
+        reason: String,
+        /// What it says of itself.
+        certificate: String,
+    },
 }
 
 /// Our certificate, key and trusted authorities, always as the files last said it well.
 #[derive(Debug)]
 pub struct Tls {
     files: TlsConfig,
-    current: ArcSwap<Material>,
+    current: watch::Sender<Arc<Material>>,
+    clock: Clock,
 }
 
 /// What the files said at one time.
 #[derive(Debug)]
-struct Material {
+pub(crate) struct Material {
     digest: digest::Digest,
     identity: PeerIdentity,
     own: Arc<SingleCertAndKey>,
+    facts: Facts,
     authorities: Arc<RootCertStore>,
-    server: Arc<ServerConfig>,
+    first_to_end: Option<Facts>,
+    clients: Arc<dyn ClientCertVerifier>,
 }
 
 impl Tls {
     /// Reads the files.
     pub fn load(files: &TlsConfig) -> Result<Self, Error> {
         let material = Material::build(files, &Content::read(files)?)?;
-        Ok(Self { files: files.clone(), current: ArcSwap::from_pointee(material) })
+        Ok(Self {
+            files: files.clone(),
+            current: watch::Sender::new(Arc::new(material)),
+            clock: Clock::system(),
+        })
     }
 
     /// Who we are, and by which certificate.
     pub fn identity(&self) -> PeerIdentity {
-        self.current.load().identity.clone()
+        self.current().identity.clone()
     }
 
     /// Reads the files again when their content changes, until the shutdown.
     pub fn watch(self: &Arc<Self>, shutdown: &Shutdown) {
         let (tls, token) = (Arc::clone(self), shutdown.token());
         shutdown.spawn("certificate reload", async move {
-            let mut complaint = None;
-            while token.run_until_cancelled(tokio::time::sleep(POLL)).await.is_some() {
+            let mut complaint = Complaint::default();
+            let (mut own, mut authority) = (Expiry::new(Kind::Own), Expiry::new(Kind::Authority));
+            loop {
+                let (material, now) = (tls.current(), tls.clock.now());
+                own.look(&material.facts, now);
+                if let Some(facts) = &material.first_to_end {
+                    authority.look(facts, now);
+                }
+                if token.run_until_cancelled(tokio::time::sleep(POLL)).await.is_none() {
+                    break;
+                }
                 tls.reload_logged(&mut complaint);
             }
         });
     }
 
     /// Reads the files, takes them into use if their content changed, and says whether it did. On an error the old
-    /// ones stay in use.
+    /// ones stay in use, as they do while the new certificate is expired or not valid yet.
     pub fn reload(&self) -> Result<bool, Error> {
         let content = Content::read(&self.files)?;
-        let changed = content.digest().as_ref() != self.current.load().digest.as_ref();
+        let changed = content.digest().as_ref() != self.current().digest.as_ref();
         if changed {
-            self.current.store(Arc::new(Material::build(&self.files, &content)?));
+            let material = Material::build(&self.files, &content)?;
+            self.usable(&material)?;
+            self.current.send_replace(Arc::new(material));
         }
         Ok(changed)
     }
 
-    /// One round of the watch. A complaint is logged when it is new, not in every round.
-    fn reload_logged(&self, complaint: &mut Option<String>) {
-        let new = match self.reload() {
+    /// One round of the watch.
+    fn reload_logged(&self, complaint: &mut Complaint) {
+        let problem = match self.reload() {
             Ok(false) => None,
             Ok(true) => {
-                tracing::info!(identity = %self.identity().spiffe_id, "certificates reloaded");
+                let certificate = self.current().facts.to_string();
+                tracing::info!(certificate, "certificates reloaded");
                 None
             }
             Err(error) => Some(format!("{:#}", anyhow::Error::from(error))),
         };
-        if let Some(error) = new.as_ref().filter(|new| complaint.as_ref() != Some(new)) {
+        if let Some(error) = complaint.news(problem) {
             tracing::error!(error, "certificates not reloaded, the old ones stay in use");
         }
-        *complaint = new;
+    }
+
+    /// An error if the certificate cannot convince anybody now.
+    fn usable(&self, material: &Material) -> Result<(), Error> {
+        let Some(reason) = material.facts.unusable(self.clock.now()) else { return Ok(()) };
+        let certificate = material.facts.to_string();
+        Err(Error::Unusable { file: self.files.certificate.clone(), reason, certificate })
     }
 
     pub(crate) fn trust_domain(&self) -> &str {
         &self.files.trust_domain
     }
 
-    pub(crate) fn server_config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.current.load().server)
+    /// What the files say now. A reload gives another one, so that the two can be told apart by their place.
+    pub(crate) fn current(&self) -> Arc<Material> {
+        Arc::clone(&self.current.borrow())
     }
 
-    /// For one connection to `peer` and nobody else.
-    pub(crate) fn client_config(&self, peer: &SpiffeId) -> Result<ClientConfig, rustls::Error> {
-        let material = self.current.load();
-        let verifier = verify::Server::new(&material.authorities, &provider(), peer.clone());
-        let mut config = ClientConfig::builder_with_provider(provider())
+    /// Wakes up at every reload.
+    pub(crate) fn reloads(&self) -> watch::Receiver<Arc<Material>> {
+        self.current.subscribe()
+    }
+
+    /// For one connection with any client; a certificate that is not accepted is noted in `refused`.
+    pub(crate) fn server_config(&self, refused: &Refused) -> Result<ServerConfig, rustls::Error> {
+        let material = self.current();
+        let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13])?
+            .with_client_cert_verifier(Arc::new(self.client_verifier(&material, refused)))
+            .with_cert_resolver(material.own.clone());
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        Ok(config)
+    }
+
+    /// Whether a client with this chain would be accepted if it came now.
+    pub(crate) fn accepts_client(&self, chain: &[CertificateDer<'_>]) -> Result<(), rustls::Error> {
+        let verifier = self.client_verifier(&self.current(), &Refused::default());
+        let [leaf, intermediates @ ..] = chain else { return Err(rustls::Error::NoCertificatesPresented) };
+        verifier.verify_client_cert(leaf, intermediates, UnixTime::now()).map(drop)
+    }
+
+    /// For one connection by `material` to `peer` and nobody else; a certificate that is not accepted is noted in `refused`.
+    pub(crate) fn client_config(
+        &self,
+        material: &Material,
+        peer: &SpiffeId,
+        refused: &Refused,
+    ) -> Result<ClientConfig, Error> {
+        self.usable(material)?;
+        let verifier = verify::Server::new(&material.authorities, &provider(), peer.clone(), refused);
+        let mut config = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&TLS13])
+            .map_err(|source| pair_error(&self.files, source))?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_client_cert_resolver(material.own.clone());
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.resumption = Resumption::disabled();
         Ok(config)
+    }
+
+    /// Whether `peer` with this chain would be accepted if we went to it now.
+    pub(crate) fn accepts_server(
+        &self,
+        peer: &SpiffeId,
+        name: &ServerName<'_>,
+        chain: &[CertificateDer<'_>],
+    ) -> Result<(), rustls::Error> {
+        let material = self.current();
+        let verifier =
+            verify::Server::new(&material.authorities, &provider(), peer.clone(), &Refused::default());
+        let [leaf, intermediates @ ..] = chain else { return Err(rustls::Error::NoCertificatesPresented) };
+        verifier.verify_server_cert(leaf, intermediates, name, &[], UnixTime::now()).map(drop)
+    }
+
+    fn client_verifier(&self, material: &Material, refused: &Refused) -> verify::Client {
+        verify::Client::new(Arc::clone(&material.clients), &self.files.trust_domain, refused)
+    }
+}
+
+/// What goes wrong is told when it goes wrong twice in the same way, and once: files that are being replaced one after the
+/// other do not fit together for a moment.
+#[derive(Debug, Default)]
+struct Complaint {
+    last: Option<String>,
+    told: Option<String>,
+}
+
+impl Complaint {
+    fn news(&mut self, problem: Option<String>) -> Option<String> {
+        if problem.is_none() {
+            self.told = None;
+        }
+        let again = problem.is_some() && problem == self.last && problem != self.told;
+        self.last = problem;
+        again.then(|| self.told.clone_from(&self.last)).and_then(|()| self.told.clone())
     }
 }
 
@@ -164,15 +276,19 @@ impl Material {
         let chain = certificates(&files.certificate, &content.certificate)?;
         let identity = PeerIdentity::from_certificate(&chain[0], &files.trust_domain)
             .map_err(|source| Error::Identity { file: files.certificate.clone(), source })?;
+        let facts = Facts::of(&chain[0])
+            .ok_or_else(|| parse_error(&files.certificate, "it is no certificate".to_owned()))?;
         let key = PrivateKeyDer::from_pem_slice(&content.key)
             .map_err(|e| parse_error(&files.key, e.to_string()))?;
-        let authorities = Arc::new(authorities(&files.authorities, &content.authorities)?);
-        let pair =
-            |source| Error::Pair { certificate: files.certificate.clone(), key: files.key.clone(), source };
-        let own = CertifiedKey::from_der(chain, key, &provider()).map_err(pair)?;
+        let trusted = certificates(&files.authorities, &content.authorities)?;
+        let first_to_end =
+            trusted.iter().filter_map(|der| Facts::of(der)).min_by_key(|facts| facts.not_after);
+        let authorities = Arc::new(authorities(&files.authorities, trusted)?);
+        let clients = verify::chain(&authorities, &provider()).map_err(|source| pair_error(files, source))?;
+        let own =
+            CertifiedKey::from_der(chain, key, &provider()).map_err(|source| pair_error(files, source))?;
         let own = Arc::new(SingleCertAndKey::from(own));
-        let server = server_config(&own, &authorities, &files.trust_domain).map_err(pair)?;
-        Ok(Self { digest: content.digest(), identity, own, authorities, server: Arc::new(server) })
+        Ok(Self { digest: content.digest(), identity, own, facts, authorities, first_to_end, clients })
     }
 }
 
@@ -203,25 +319,9 @@ impl Content {
     }
 }
 
-fn server_config(
-    own: &Arc<SingleCertAndKey>,
-    authorities: &Arc<RootCertStore>,
-    trust_domain: &str,
-) -> Result<ServerConfig, rustls::Error> {
-    let verifier = verify::Client::new(authorities, &provider(), trust_domain)?;
-    let mut config = ServerConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&TLS13])?
-        .with_client_cert_verifier(Arc::new(verifier))
-        .with_cert_resolver(own.clone());
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.send_tls13_tickets = 0;
-    Ok(config)
-}
-
-fn authorities(file: &Path, pem: &[u8]) -> Result<RootCertStore, Error> {
+fn authorities(file: &Path, trusted: Vec<CertificateDer<'static>>) -> Result<RootCertStore, Error> {
     let mut store = RootCertStore::empty();
-    for certificate in certificates(file, pem)? {
+    for certificate in trusted {
         store.add(certificate).map_err(|e| parse_error(file, e.to_string()))?;
     }
     Ok(store)
@@ -239,6 +339,10 @@ fn certificates(file: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>,
 
 fn parse_error(file: &Path, reason: String) -> Error {
     Error::Parse { file: file.to_owned(), reason }
+}
+
+fn pair_error(files: &TlsConfig, source: rustls::Error) -> Error {
+    Error::Pair { certificate: files.certificate.clone(), key: files.key.clone(), source }
 }
 
 fn provider() -> Arc<CryptoProvider> {

@@ -1,62 +1,113 @@
 //! From a listening socket to authenticated connections.
 //!
-//! Handshakes run side by side, each with its time limit, so that a slow or silent client holds up nobody. A connection
-//! counts against the maximum from its acceptance to its end.
+//! Handshakes run side by side, each with its time limit, so that a slow or silent client holds up nobody. There is room
+//! for a number of them; where that is used up the one that has taken longest gives way to the newest, so that nobody
+//! can keep others out by connecting and saying nothing. Who is authenticated is counted, against the maximum of all and
+//! of its principal, until its connection ends.
 
-use std::{
-    future::Future,
-    io,
-    net::SocketAddr,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{collections::VecDeque, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use futures::{Stream, StreamExt, future, stream};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncBufReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
+    task::{AbortHandle, JoinSet},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
-use tonic::transport::server::Connected;
 
+use super::{
+    connection::Connection,
+    principals::{Principal, Principals},
+};
 use crate::{
     config::LimitsConfig,
     identity::PeerIdentity,
-    tls::{self, Tls},
+    tls::{Refused, Tls},
 };
 
 /// How long to wait when the system has no descriptors or memory for another connection.
 const EXHAUSTED: Duration = Duration::from_millis(100);
+/// How long somebody may take to read why there is no room.
+const FAREWELL: Duration = Duration::from_secs(1);
+const HANDSHAKES: &str = "tls_handshakes_total";
 
-/// The authenticated connections that arrive at `listener`; all of them break when `cut` is cancelled.
-pub(super) fn connections(
+/// A listener and the handshakes that go on.
+#[derive(Debug)]
+pub(super) struct Entrance {
     listener: TcpListener,
+    rules: Arc<Rules>,
+    handshakes: JoinSet<Option<Connection>>,
+    /// The same, the oldest first; those that have ended stay until room is wanted.
+    lobby: VecDeque<AbortHandle>,
+    max_handshakes: usize,
+}
+
+#[derive(Debug)]
+struct Rules {
     tls: Arc<Tls>,
-    limits: &LimitsConfig,
-    cut: CancellationToken,
-) -> impl Stream<Item = io::Result<Connection>> {
-    let room = Arc::new(Semaphore::new(limits.max_connections));
-    let patience = Duration::from_secs(limits.handshake_seconds);
-    stream::unfold((listener, room), |(listener, room)| async move {
-        let permit = Arc::clone(&room).acquire_owned().await.ok()?;
-        let (tcp, address) = accept(&listener).await;
-        Some(((tcp, address, permit), (listener, room)))
-    })
-    .map(move |(tcp, address, permit)| {
-        let (tls, cut) = (Arc::clone(&tls), cut.clone());
-        tokio::spawn(async move {
-            let outcome = tokio::time::timeout(patience, handshake(tcp, &tls)).await;
-            let (io, peer) =
-                outcome.unwrap_or_else(|e| Err(e.into())).inspect_err(|e| refused(address, e)).ok()?;
-            Some(Connection { io, peer, cut: Box::pin(cut.cancelled_owned()), _permit: permit })
-        })
-    })
-    .buffer_unordered(limits.max_connections)
-    .filter_map(|finished| future::ready(finished.ok().flatten().map(Ok)))
+    patience: Duration,
+    principals: Principals,
+    max_per_principal: usize,
+    all: Arc<Semaphore>,
+}
+
+/// The place that a connection takes.
+#[derive(Debug)]
+pub(super) struct Room {
+    pub(super) principal: Arc<Principal>,
+    _own: OwnedSemaphorePermit,
+    _of_all: OwnedSemaphorePermit,
+}
+
+impl Entrance {
+    pub(super) fn new(listener: TcpListener, tls: Arc<Tls>, limits: &LimitsConfig) -> Self {
+        metrics::describe_counter!(
+            HANDSHAKES,
+            "Connections by how their handshake ended: ok, refused, no_room, or given_way to a newer one"
+        );
+        let rules = Rules {
+            tls,
+            patience: Duration::from_secs(limits.handshake_seconds),
+            principals: Principals::new(limits),
+            max_per_principal: limits.max_connections_per_principal,
+            all: Arc::new(Semaphore::new(limits.max_connections)),
+        };
+        Self {
+            listener,
+            rules: Arc::new(rules),
+            handshakes: JoinSet::new(),
+            lobby: VecDeque::new(),
+            max_handshakes: limits.max_handshakes,
+        }
+    }
+
+    /// The next authenticated connection for which there is room. Nothing is lost if it is not waited for.
+    pub(super) async fn next(&mut self) -> Connection {
+        loop {
+            tokio::select! {
+                Some(ended) = self.handshakes.join_next() => {
+                    if let Ok(Some(connection)) = ended {
+                        return connection;
+                    }
+                }
+                (tcp, address) = accept(&self.listener) => self.receive(tcp, address),
+            }
+        }
+    }
+
+    fn receive(&mut self, tcp: TcpStream, address: SocketAddr) {
+        if self.lobby.len() >= self.max_handshakes {
+            self.lobby.retain(|handshake| !handshake.is_finished());
+        }
+        if self.lobby.len() >= self.max_handshakes
+            && let Some(oldest) = self.lobby.pop_front()
+        {
+            metrics::counter!(HANDSHAKES, "outcome" => "given_way").increment(1);
+            oldest.abort();
+        }
+        let rules = Arc::clone(&self.rules);
+        self.lobby.push_back(self.handshakes.spawn(async move { rules.admit(tcp, address).await }));
+    }
 }
 
 async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
@@ -71,71 +122,76 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     }
 }
 
+impl Rules {
+    async fn admit(&self, tcp: TcpStream, address: SocketAddr) -> Option<Connection> {
+        let patience = tokio::time::Instant::now() + self.patience;
+        let outcome = tokio::time::timeout_at(patience, handshake(tcp, &self.tls)).await;
+        let (mut io, peer) =
+            outcome.unwrap_or_else(|e| Err(e.into())).inspect_err(|e| refused(address, e)).ok()?;
+        match self.room(&peer, patience).await {
+            Ok(room) => {
+                metrics::counter!(HANDSHAKES, "outcome" => "ok").increment(1);
+                Some(Connection { io, peer, room })
+            }
+            Err(reason) => {
+                metrics::counter!(HANDSHAKES, "outcome" => "no_room").increment(1);
+                tracing::warn!(client.address = %address, principal = %peer.spiffe_id, reason, "connection refused");
+                // Whoever does not listen need not be told.
+                let _ = tokio::time::timeout(FAREWELL, turn_away(&mut io, &reason)).await;
+                None
+            }
+        }
+    }
+
+    /// Room for one more connection of this principal; where all room is taken, it may wait for as long as it could have
+    /// taken for its handshake.
+    async fn room(&self, peer: &PeerIdentity, patience: tokio::time::Instant) -> Result<Room, String> {
+        let principal = self.principals.get(&peer.spiffe_id);
+        let own = principal.connection().ok_or_else(|| {
+            let (id, most) = (&peer.spiffe_id, self.max_per_principal);
+            format!("{id} has {most} connections open and may not have more (server.limits.max_connections_per_principal)")
+        })?;
+        let of_all = tokio::time::timeout_at(patience, Arc::clone(&self.all).acquire_owned()).await;
+        let full = "the server has as many connections open as it may have (server.limits.max_connections)";
+        let of_all = of_all.ok().and_then(Result::ok).ok_or_else(|| full.to_owned())?;
+        Ok(Room { principal, _own: own, _of_all: of_all })
+    }
+}
+
+/// TLS, and the first words of HTTP/2: after them the server's own keepalive watches over the connection.
 async fn handshake(tcp: TcpStream, tls: &Tls) -> io::Result<(TlsStream<TcpStream>, PeerIdentity)> {
     tcp.set_nodelay(true)?;
-    let io = TlsAcceptor::from(tls.server_config()).accept(tcp).await.map_err(tls::plain)?;
+    let refused = Refused::default();
+    let config = Arc::new(tls.server_config(&refused).map_err(io::Error::other)?);
+    let mut io = TlsAcceptor::from(config).accept(tcp).await.map_err(|error| refused.explain(error))?;
     let leaf = io.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let leaf = leaf.ok_or_else(|| io::Error::other("the client sent no certificate"))?;
     let peer = PeerIdentity::from_certificate(leaf, tls.trust_domain()).map_err(io::Error::other)?;
+    if io.fill_buf().await?.is_empty() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
     Ok((io, peer))
+}
+
+/// Tells in HTTP/2 why there is no room: the server's empty SETTINGS, and a GOAWAY with `ENHANCE_YOUR_CALM` (RFC 9113, 6.8).
+async fn turn_away(io: &mut TlsStream<TcpStream>, reason: &str) -> io::Result<()> {
+    const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    const GOAWAY: [u8; 6] = [7, 0, 0, 0, 0, 0];
+    const NO_STREAM_ENHANCE_YOUR_CALM: [u8; 8] = [0, 0, 0, 0, 0, 0, 0, 0xb];
+    let length = u32::try_from(NO_STREAM_ENHANCE_YOUR_CALM.len() + reason.len()).unwrap_or_default();
+    let frame =
+        [&SETTINGS[..], &length.to_be_bytes()[1..], &GOAWAY, &NO_STREAM_ENHANCE_YOUR_CALM, reason.as_bytes()];
+    io.write_all(&frame.concat()).await?;
+    io.shutdown().await
 }
 
 /// Probes that connect and go away are everyday; whatever else fails is worth a line.
 fn refused(address: SocketAddr, error: &io::Error) {
+    metrics::counter!(HANDSHAKES, "outcome" => "refused").increment(1);
     match error.kind() {
         io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
             tracing::debug!(client.address = %address, %error, "connection ended in its handshake");
         }
         _ => tracing::info!(client.address = %address, %error, "connection refused in its handshake"),
-    }
-}
-
-/// One authenticated connection.
-pub(super) struct Connection {
-    io: TlsStream<TcpStream>,
-    peer: PeerIdentity,
-    cut: Pin<Box<WaitForCancellationFutureOwned>>,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Connection {
-    fn poll_cut(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        match self.cut.as_mut().poll(cx) {
-            Poll::Ready(()) => Err(io::ErrorKind::ConnectionAborted.into()),
-            Poll::Pending => Ok(()),
-        }
-    }
-}
-
-impl Connected for Connection {
-    type ConnectInfo = PeerIdentity;
-
-    fn connect_info(&self) -> PeerIdentity {
-        self.peer.clone()
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.poll_cut(cx)?;
-        Pin::new(&mut self.io).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, data)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }

@@ -3,7 +3,7 @@ use time::OffsetDateTime;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use super::*;
+use super::{verify::plain, *};
 use crate::testing::{Authority, CLIENT, Issued, Node, SERVER, write};
 
 /// A client that shows whatever certificate it is given.
@@ -12,8 +12,10 @@ fn client(
     shown: Option<&Issued>,
     version: &'static SupportedProtocolVersion,
 ) -> ClientConfig {
-    let roots = Arc::new(authorities(Path::new("ca"), authority.pem().as_bytes()).unwrap());
-    let verifier = Arc::new(verify::Server::new(&roots, &provider(), SERVER.parse().unwrap()));
+    let trusted = certificates(Path::new("ca"), authority.pem().as_bytes()).unwrap();
+    let roots = Arc::new(authorities(Path::new("ca"), trusted).unwrap());
+    let verifier =
+        Arc::new(verify::Server::new(&roots, &provider(), SERVER.parse().unwrap(), &Refused::default()));
     let builder = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[version])
         .unwrap()
@@ -35,7 +37,8 @@ async fn handshake(
     client: &Arc<ClientConfig>,
 ) -> (Result<(), String>, Result<HandshakeKind, String>) {
     let (near, far) = tokio::io::duplex(64 * 1024);
-    let accepting = TlsAcceptor::from(server.server_config()).accept(far);
+    let accepting =
+        TlsAcceptor::from(Arc::new(server.server_config(&Refused::default()).unwrap())).accept(far);
     let connecting = TlsConnector::from(Arc::clone(client)).connect("localhost".try_into().unwrap(), near);
     let (mut accepted, mut connected) = tokio::join!(accepting, connecting);
     if let (Ok(server), Ok(client)) = (&mut accepted, &mut connected) {
@@ -52,9 +55,14 @@ async fn handshake(
 async fn a_server_accepts_only_clients_with_one_valid_id_of_its_trust_domain() {
     let (authority, foreign) = (Authority::new(), Authority::new());
     let server = Node::new(&authority, SERVER).tls();
-    let past = OffsetDateTime::now_utc() - time::Duration::MINUTE;
+    let now = OffsetDateTime::now_utc();
+    let (past, future) = (now - time::Duration::MINUTE, now + time::Duration::MINUTE);
     for (shown, expected) in [
         (Some(authority.issue(&[CLIENT])), None),
+        (
+            Some(authority.issue_between(&[CLIENT], future, future + time::Duration::DAY)),
+            Some("not valid yet"),
+        ),
         (None, Some("no certificates")),
         (Some(foreign.issue(&[CLIENT])), Some("BadSignature")),
         (Some(authority.issue_until(&[CLIENT], past)), Some("expired")),
@@ -81,7 +89,8 @@ async fn a_server_accepts_only_clients_with_one_valid_id_of_its_trust_domain() {
 async fn a_client_accepts_only_the_server_it_expects() {
     let (authority, foreign) = (Authority::new(), Authority::new());
     let us = Node::new(&authority, CLIENT).tls();
-    let config = Arc::new(us.client_config(&SERVER.parse().unwrap()).unwrap());
+    let config =
+        Arc::new(us.client_config(&us.current(), &SERVER.parse().unwrap(), &Refused::default()).unwrap());
     let past = OffsetDateTime::now_utc() - time::Duration::MINUTE;
     for (shown, expected) in [
         (authority.issue(&[SERVER]), None),
@@ -122,6 +131,35 @@ async fn no_session_is_resumed() {
     for _ in 0..2 {
         assert_eq!(handshake(&server, &willing).await.1.unwrap(), HandshakeKind::Full);
     }
+}
+
+#[test]
+fn a_certificate_that_is_of_no_use_now_does_not_replace_one_that_is() {
+    let authority = Authority::new();
+    let node = Node::new(&authority, SERVER);
+    let tls = node.tls();
+    let before = tls.identity();
+    let now = OffsetDateTime::now_utc();
+    let (hour, day) = (time::Duration::HOUR, time::Duration::DAY);
+    for (from, to, reason) in
+        [(now - day, now - hour, "expired"), (now + hour, now + day, "not valid before")]
+    {
+        node.renew(&authority.issue_between(&[SERVER], from, to));
+        let error = tls.reload().unwrap_err().to_string();
+        for part in ["tls.crt", reason, SERVER] {
+            assert!(error.contains(part), "{error:?} does not say {part:?}");
+        }
+        assert_eq!(tls.identity(), before);
+    }
+}
+
+#[test]
+fn what_is_wrong_for_a_moment_only_is_not_told_and_the_rest_once() {
+    let mut complaint = Complaint::default();
+    let rounds = ["a", "", "a", "a", "a", "b", "b", "", "b", "b"];
+    let told =
+        rounds.map(|now| complaint.news((!now.is_empty()).then(|| now.to_owned())).unwrap_or_default());
+    assert_eq!(told, ["", "", "", "a", "", "", "b", "", "", "b"]);
 }
 
 #[test]

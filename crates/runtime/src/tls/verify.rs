@@ -1,6 +1,9 @@
 //! Which certificates we accept: a valid chain to our authorities, and then the right SPIFFE id.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{Arc, OnceLock},
+};
 
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore,
@@ -17,7 +20,29 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
+use super::certificate::describe;
 use crate::identity::{PeerIdentity, SpiffeId};
+
+/// Which certificate of one connection's peer was refused: rustls says why, but not which.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Refused(Arc<OnceLock<String>>);
+
+impl Refused {
+    fn note(&self, leaf: &CertificateDer<'_>) {
+        self.0.get_or_init(|| describe(leaf));
+    }
+
+    /// Why a handshake failed, in a sentence that names the certificate if that was the reason.
+    pub(crate) fn explain(&self, error: io::Error) -> io::Error {
+        let error = plain(error);
+        match self.0.get() {
+            Some(certificate) => {
+                io::Error::new(error.kind(), format!("{error}; the certificate: {certificate}"))
+            }
+            None => error,
+        }
+    }
+}
 
 /// The server answered as somebody else.
 #[derive(Debug, thiserror::Error)]
@@ -32,19 +57,33 @@ struct WrongServer {
 pub(super) struct Client {
     chain: Arc<dyn ClientCertVerifier>,
     trust_domain: String,
+    refused: Refused,
+}
+
+/// Accepts any client with a certificate of our authorities.
+pub(super) fn chain(
+    authorities: &Arc<RootCertStore>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, Error> {
+    WebPkiClientVerifier::builder_with_provider(Arc::clone(authorities), Arc::clone(provider))
+        .build()
+        .map_err(|e| Error::General(e.to_string()))
 }
 
 impl Client {
-    pub(super) fn new(
-        authorities: &Arc<RootCertStore>,
-        provider: &Arc<CryptoProvider>,
-        trust_domain: &str,
-    ) -> Result<Self, Error> {
-        let chain =
-            WebPkiClientVerifier::builder_with_provider(Arc::clone(authorities), Arc::clone(provider))
-                .build()
-                .map_err(|e| Error::General(e.to_string()))?;
-        Ok(Self { chain, trust_domain: trust_domain.to_owned() })
+    pub(super) fn new(chain: Arc<dyn ClientCertVerifier>, trust_domain: &str, refused: &Refused) -> Self {
+        Self { chain, trust_domain: trust_domain.to_owned(), refused: refused.clone() }
+    }
+
+    fn verify(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let verified = self.chain.verify_client_cert(leaf, intermediates, now)?;
+        PeerIdentity::from_certificate(leaf, &self.trust_domain).map_err(refused)?;
+        Ok(verified)
     }
 }
 
@@ -59,9 +98,7 @@ impl ClientCertVerifier for Client {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let verified = self.chain.verify_client_cert(leaf, intermediates, now)?;
-        PeerIdentity::from_certificate(leaf, &self.trust_domain).map_err(refused)?;
-        Ok(verified)
+        self.verify(leaf, intermediates, now).inspect_err(|_| self.refused.note(leaf))
     }
 
     fn verify_tls12_signature(
@@ -93,6 +130,7 @@ pub(super) struct Server {
     authorities: Arc<RootCertStore>,
     algorithms: WebPkiSupportedAlgorithms,
     expected: SpiffeId,
+    refused: Refused,
 }
 
 impl Server {
@@ -100,21 +138,18 @@ impl Server {
         authorities: &Arc<RootCertStore>,
         provider: &Arc<CryptoProvider>,
         expected: SpiffeId,
+        refused: &Refused,
     ) -> Self {
         let algorithms = provider.signature_verification_algorithms;
-        Self { authorities: Arc::clone(authorities), algorithms, expected }
+        Self { authorities: Arc::clone(authorities), algorithms, expected, refused: refused.clone() }
     }
-}
 
-impl ServerCertVerifier for Server {
-    fn verify_server_cert(
+    fn verify(
         &self,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
         now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
+    ) -> Result<(), Error> {
         let parsed = ParsedCertificate::try_from(leaf)?;
         let algorithms = self.algorithms.all;
         verify_server_cert_signed_by_trust_anchor(
@@ -129,6 +164,20 @@ impl ServerCertVerifier for Server {
         if actual != self.expected {
             return Err(refused(WrongServer { actual, expected: self.expected.clone() }));
         }
+        Ok(())
+    }
+}
+
+impl ServerCertVerifier for Server {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.verify(leaf, intermediates, now).inspect_err(|_| self.refused.note(leaf))?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -160,7 +209,7 @@ fn refused(error: impl std::error::Error + Send + Sync + 'static) -> Error {
 }
 
 /// rustls shows our own reasons in their debug form only; this brings out the sentence.
-pub(crate) fn plain(error: io::Error) -> io::Error {
+pub(super) fn plain(error: io::Error) -> io::Error {
     match error.get_ref().and_then(|inner| inner.downcast_ref()) {
         Some(Error::InvalidCertificate(CertificateError::Other(OtherError(reason)))) => {
             io::Error::new(error.kind(), reason.to_string())
