@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser as _};
-use pullpass_runtime::{config::TelemetryConfig, telemetry};
+use pullpass_runtime::{config::TelemetryConfig, process, telemetry};
 use tracing::Instrument as _;
 
 use crate::{
@@ -24,6 +24,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {
+    process::keep_memory_private().context("failed to keep our memory out of core dumps")?;
     let Cli { global, command } = cli;
     match command {
         Command::Completion { shell } => {

@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     config::{self, ServerConfig},
+    process,
     shutdown::Shutdown,
     telemetry,
 };
@@ -53,6 +54,8 @@ where
     F: FnOnce(C, Shutdown) -> Fut,
     Fut: Future<Output = anyhow::Result<()>>,
 {
+    process::keep_memory_private().context("failed to keep our memory out of core dumps")?;
+    process::use_all_descriptors().context("failed to raise the limit on open files")?;
     // An error means that it is installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let config: C = config::load(file)?;

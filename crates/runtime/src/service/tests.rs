@@ -135,6 +135,21 @@ fn a_second_signal_ends_a_service_at_once() {
 }
 
 #[test]
+fn a_service_may_leave_no_core_and_open_as_many_files_as_it_is_allowed() {
+    let probe = Probe::start("wait", |_| {});
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", probe.child.id())).unwrap();
+    let values = |name: &str| {
+        let line = limits.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.split_whitespace().take(2).map(ToOwned::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(values("Max core file size"), ["0", "0"]);
+    let files = values("Max open files");
+    assert_eq!(files[0], files[1]);
+    probe.terminate();
+    assert_eq!(probe.end().0, Some(0));
+}
+
+#[test]
 fn an_error_is_told_with_its_causes() {
     let (code, said) = Probe::start("fail", |_| {}).end();
     assert_eq!(code, Some(1));
