@@ -5,9 +5,10 @@ mod calls;
 mod connection;
 mod principals;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::pending, net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::net::TcpListener;
+use futures::future::select_all;
+use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
 use tonic_health::{ServingStatus, server::HealthReporter};
@@ -59,6 +60,7 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     descriptors: Vec<&'static [u8]>,
+    conditions: Vec<watch::Receiver<bool>>,
 }
 
 impl Server {
@@ -69,7 +71,14 @@ impl Server {
         listener.set_nonblocking(true).map_err(bind)?;
         let listener = TcpListener::from_std(listener).map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
-        Ok(Self { config: config.clone(), tls, listener, address, descriptors: Vec::new() })
+        Ok(Self {
+            config: config.clone(),
+            tls,
+            listener,
+            address,
+            descriptors: Vec::new(),
+            conditions: Vec::new(),
+        })
     }
 
     /// The address that the server listens on; the real port where the configuration says 0.
@@ -84,14 +93,26 @@ impl Server {
         self
     }
 
+    /// Reports the services as healthy only while `condition` holds, and all others that were named. Calls are answered
+    /// in any case: which of them cannot be served is the service's to say.
+    #[must_use]
+    pub fn healthy_while(mut self, condition: watch::Receiver<bool>) -> Self {
+        self.conditions.push(condition);
+        self
+    }
+
     /// Serves `routes` until the shutdown, and reports the named `services` as healthy while it does.
     ///
     /// Once the shutdown begins, calls at hand may finish; whatever still runs at its hard end is cut off.
-    pub async fn serve(self, routes: Routes, services: &[&str], shutdown: &Shutdown) -> Result<(), Error> {
+    pub async fn serve(
+        mut self,
+        routes: Routes,
+        services: &[&str],
+        shutdown: &Shutdown,
+    ) -> Result<(), Error> {
+        let conditions = std::mem::take(&mut self.conditions);
         let (health, health_service) = tonic_health::server::health_reporter();
-        for service in services {
-            health.set_service_status(service, ServingStatus::Serving).await;
-        }
+        tell(&health, services, &conditions).await;
         let routes = self.with_reflection(routes.add_service(health_service))?.prepare();
         let handler = Authorize::new(routes, &self.config);
         let (soft, hard) = (CancellationToken::new(), shutdown.hard_token());
@@ -118,7 +139,7 @@ impl Server {
             };
         tokio::select! {
             () = accepting => {}
-            () = stopped(shutdown, health, services) => {}
+            () = report(shutdown, health, services, conditions) => {}
         }
         drop(entrance);
         soft.cancel();
@@ -154,14 +175,49 @@ fn http2(limits: &LimitsConfig) -> tonic::transport::Server {
         .initial_connection_window_size(CONNECTION_WINDOW)
 }
 
-/// Waits for the shutdown to begin, and then tells whoever asks or watches that we are not healthy any more.
-async fn stopped(shutdown: &Shutdown, mut health: HealthReporter, services: &[&str]) {
-    shutdown.token().cancelled().await;
+/// Tells whoever asks or watches whether we are healthy, until the shutdown begins; then that we are not any more.
+async fn report(
+    shutdown: &Shutdown,
+    mut health: HealthReporter,
+    services: &[&str],
+    mut conditions: Vec<watch::Receiver<bool>>,
+) {
+    let token = shutdown.token();
+    loop {
+        tokio::select! {
+            () = token.cancelled() => break,
+            () = any_changes(&mut conditions) => tell(&health, services, &conditions).await,
+        }
+    }
     for service in services.iter().chain(&[""]) {
         health.set_service_status(service, ServingStatus::NotServing).await;
         // Forgetting a service ends the streams that watch it, after they have told the last status.
         health.clear_service_status(service).await;
     }
+}
+
+async fn tell(health: &HealthReporter, services: &[&str], conditions: &[watch::Receiver<bool>]) {
+    let all = conditions.iter().all(|condition| *condition.borrow());
+    let status = if all { ServingStatus::Serving } else { ServingStatus::NotServing };
+    for service in services.iter().chain(&[""]) {
+        health.set_service_status(service, status).await;
+    }
+}
+
+/// A condition that nobody can change any more stays as it is.
+async fn any_changes(conditions: &mut [watch::Receiver<bool>]) {
+    let changes = conditions.iter_mut().map(|condition| {
+        Box::pin(async {
+            if condition.changed().await.is_err() {
+                pending::<()>().await;
+            }
+        })
+    });
+    let changes: Vec<_> = changes.collect();
+    if changes.is_empty() {
+        return pending().await;
+    }
+    select_all(changes).await;
 }
 
 #[cfg(test)]

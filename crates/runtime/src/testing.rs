@@ -18,7 +18,7 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
 use tempfile::TempDir;
 use time::OffsetDateTime;
-use tokio::task::JoinHandle;
+use tokio::{sync::watch, task::JoinHandle};
 use tonic::{Status, body::Body, server::NamedService, service::Routes};
 use tower::Service;
 use tracing_subscriber::{Layer, filter::LevelFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
@@ -140,8 +140,14 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    pub(crate) fn start(config: &ServerConfig, tls: &Arc<Tls>, budget: Duration) -> Self {
+    pub(crate) fn start(
+        config: &ServerConfig,
+        tls: &Arc<Tls>,
+        budget: Duration,
+        conditions: Vec<watch::Receiver<bool>>,
+    ) -> Self {
         let server = Server::new(config, Arc::clone(tls)).unwrap();
+        let server = conditions.into_iter().fold(server, Server::healthy_while);
         let peer =
             PeerConfig { endpoint: server.local_addr().to_string(), identity: SERVER.parse().unwrap() };
         let shutdown = Shutdown::new(budget);

@@ -43,8 +43,14 @@ impl Scene {
         let server_tls = server.tls();
         let mut config = server_config(&server);
         change(&mut config);
-        let running = Running::start(&config, &server_tls, budget);
+        let running = Running::start(&config, &server_tls, budget, Vec::new());
         Self { authority, server, client, server_tls, running }
+    }
+
+    fn with_conditions(conditions: Vec<watch::Receiver<bool>>) -> Self {
+        let scene = Self::new();
+        let running = Running::start(&server_config(&scene.server), &scene.server_tls, BUDGET, conditions);
+        Self { running, ..scene }
     }
 
     fn connect(&self) -> Connection {
@@ -159,7 +165,7 @@ async fn a_connection_outlives_a_restart_of_its_server() {
     config.listen = scene.running.peer.endpoint.parse().unwrap();
     scene.running.stop().await;
     assert_eq!(call(&mut connection, "Look").await.unwrap_err().code(), Code::Unavailable);
-    scene.running = Running::start(&config, &scene.server_tls, BUDGET);
+    scene.running = Running::start(&config, &scene.server_tls, BUDGET, Vec::new());
     call(&mut connection, "Look").await.unwrap();
 }
 
@@ -203,6 +209,29 @@ async fn a_shutdown_tells_those_who_watch_the_health_and_ends() {
     assert_eq!(watch.message().await.unwrap().unwrap().status(), Wire::NotServing);
     assert!(watch.message().await.unwrap().is_none());
     timeout(TOO_LONG, stopping).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn the_health_follows_every_condition_and_calls_are_answered_in_any_case() {
+    let (keys, history) = (watch::Sender::new(false), watch::Sender::new(true));
+    let conditions = vec![keys.subscribe(), history.subscribe()];
+    let scene = Scene::with_conditions(conditions);
+    let mut health = HealthClient::new(scene.connect());
+    let request = HealthCheckRequest { service: Probe::NAME.to_owned() };
+    let mut watch = health.watch(request).await.unwrap().into_inner();
+    let mut next = async || watch.message().await.unwrap().unwrap().status();
+    assert_eq!(next().await, Wire::NotServing);
+    call(&mut scene.connect(), "Look").await.unwrap();
+    keys.send_replace(true);
+    assert_eq!(next().await, Wire::Serving);
+    history.send_replace(false);
+    assert_eq!(next().await, Wire::NotServing);
+    let whole = HealthCheckRequest { service: String::new() };
+    assert_eq!(health.check(whole).await.unwrap().into_inner().status(), Wire::NotServing);
+    drop(keys);
+    history.send_replace(true);
+    assert_eq!(next().await, Wire::Serving);
+    scene.running.stop().await;
 }
 
 #[tokio::test]
