@@ -10,7 +10,7 @@ use pullpass_runtime::{Clock, Server, Shutdown, Tls};
 use tonic::service::Routes;
 
 use crate::{
-    config::Config, credentials::Credentials, fetch::Fetch, grpc::Grpc, metrics, seal::Sealer, store,
+    config::Config, credentials::Credentials, fetch::Fetch, grpc::Grpc, keys::Keys, metrics, rewrap::Rewrap,
     ticket::Verifier,
 };
 
@@ -20,10 +20,11 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let tls = Arc::new(Tls::load(&config.server.tls)?);
     tls.watch(&shutdown);
     let grpc = compose(&config, Clock::system(), &shutdown).await?;
-    let database = grpc.credentials.database.clone();
+    let (database, keys) = (grpc.credentials.database.clone(), grpc.credentials.keys.clone());
+    keys.follow(&shutdown);
     let limit = config.server.limits.max_message_bytes;
     let service = CredentialStoreServer::new(grpc).max_decoding_message_size(limit);
-    let server = Server::new(&config.server, tls)?.reflect(FILE_DESCRIPTOR_SET);
+    let server = Server::new(&config.server, tls)?.reflect(FILE_DESCRIPTOR_SET).healthy_while(keys.ready());
     server.serve(Routes::new(service), &[service::CREDENTIAL_STORE], &shutdown).await?;
     database.close().await;
     Ok(())
@@ -31,20 +32,13 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
 
 /// All but the network.
 pub(crate) async fn compose(config: &Config, clock: Clock, shutdown: &Shutdown) -> anyhow::Result<Grpc> {
-    let sealer = Arc::new(Sealer::load(&config.key_encryption_key)?);
     let tickets = Verifier::load(&config.ticket_public_key)?;
     let database = Database::open(&config.database, &sqlx::migrate!()).await?;
-    if let Some(other) = store::other_key(database.read().await?.connection(), sealer.key_id()).await? {
-        anyhow::bail!(
-            "the key-encryption key {} does not fit the database {}: it has the id {}, and credentials are sealed under {other}",
-            config.key_encryption_key.display(),
-            config.database.path.display(),
-            sealer.key_id(),
-        );
-    }
+    let keys = Arc::new(Keys::open(&config.key_encryption, &database, &clock).await?);
     Ok(Grpc {
-        credentials: Credentials { database: database.clone(), sealer: sealer.clone(), clock: clock.clone() },
-        fetch: Fetch { database, sealer, tickets, clock },
+        credentials: Credentials { database: database.clone(), keys: keys.clone(), clock: clock.clone() },
+        rewrap: Rewrap { database: database.clone(), keys: keys.clone(), clock: clock.clone() },
+        fetch: Fetch { database, keys, tickets, clock },
         shutdown: shutdown.clone(),
     })
 }

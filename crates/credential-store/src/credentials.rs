@@ -12,7 +12,8 @@ use time::OffsetDateTime;
 
 use crate::{
     error::Error,
-    seal::{Place, Sealer},
+    keys::Keys,
+    seal::Place,
     store::{self, Credential, Entry, Version},
 };
 
@@ -35,7 +36,7 @@ pub(crate) struct Call {
 #[derive(Debug)]
 pub(crate) struct Credentials {
     pub(crate) database: Database,
-    pub(crate) sealer: Arc<Sealer>,
+    pub(crate) keys: Arc<Keys>,
     pub(crate) clock: Clock,
 }
 
@@ -106,7 +107,7 @@ impl Credentials {
         store::delete(change.sql(), &current.uid).await?;
         change.record(true, of_version(current.version)).await?;
         change.commit().await?;
-        self.scrub().await;
+        scrub(&self.database).await;
         Ok(())
     }
 
@@ -131,7 +132,7 @@ impl Credentials {
         let now = change.now;
         store::destroy_version(change.sql(), &current.uid, version, now).await?;
         let credential = change.finish(of_version(version)).await?;
-        self.scrub().await;
+        scrub(&self.database).await;
         Ok(credential)
     }
 
@@ -150,31 +151,32 @@ impl Credentials {
         let name = change.name;
         let unreadable = |source| Error::Unreadable { name: name.clone(), version, source };
         let rendered = material.render(SecretType::DockerConfigJson).map_err(unreadable)?;
-        let sealed = self.sealer.seal(Place { uid, name, version }, &rendered);
-        let sealed = sealed.map_err(|source| Error::Seal { name: name.clone(), version, source })?;
         let shown = |(registry, username): (&str, &str)| Entry {
             registry: registry.to_owned(),
             username: username.to_owned(),
         };
+        let entries: Vec<_> = material.summaries().map(shown).collect();
+        let sealed = self.keys.sealing()?.seal(Place { uid, name, version }, &entries, &rendered);
+        let sealed = sealed.map_err(|source| Error::Seal { name: name.clone(), version, source })?;
         let version = Version {
             number: version,
-            entries: material.summaries().map(shown).collect(),
+            entries,
             create_time: change.now,
             creator: change.call.principal.clone(),
             destroy_time: None,
         };
-        Ok(store::add_version(change.sql(), uid, &version, sealed).await?)
+        store::add_version(change.sql(), uid, &version, sealed).await.map_err(Error::of_key)
     }
+}
 
-    /// The change is made and stays made, so a failure is no failure of the call; the next checkpoint catches up.
-    async fn scrub(&self) {
-        match self.database.scrub().await {
-            Ok(true) => {}
-            Ok(false) => {
-                tracing::warn!("destroyed material stays in the write-ahead log until the next checkpoint");
-            }
-            Err(error) => tracing::warn!(%error, "destroyed material may still be in the write-ahead log"),
+/// The change is made and stays made, so a failure is no failure of the call; the next checkpoint catches up.
+pub(crate) async fn scrub(database: &Database) {
+    match database.scrub().await {
+        Ok(true) => {}
+        Ok(false) => {
+            tracing::warn!("destroyed material stays in the write-ahead log until the next checkpoint");
         }
+        Err(error) => tracing::warn!(%error, "destroyed material may still be in the write-ahead log"),
     }
 }
 

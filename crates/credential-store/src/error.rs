@@ -6,9 +6,11 @@ use pullpass_domain::{docker_config, name::CredentialName};
 use pullpass_runtime::status;
 use tonic::{Code, Status};
 
-use crate::{seal, ticket};
+use crate::{keys, seal, ticket};
 
 const RETRY: Duration = Duration::from_secs(1);
+/// A key provider that is not well is asked again at least this often.
+const RETRY_KEYS: Duration = Duration::from_secs(10);
 
 /// Why a call did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +40,10 @@ pub(crate) enum Error {
     #[error("version {version} of {name} holds no docker config")]
     Unreadable { name: CredentialName, version: i64, source: docker_config::Error },
     #[error(transparent)]
+    Key(#[from] keys::Unavailable),
+    #[error("the key-encryption key was removed by a rotation meanwhile: try again")]
+    KeyRemoved,
+    #[error(transparent)]
     Database(#[from] pullpass_database::Error),
 }
 
@@ -48,6 +54,18 @@ impl From<sqlx::Error> for Error {
 }
 
 impl Error {
+    /// The error of a statement that hangs something on a key-encryption key, or removes one.
+    pub(crate) fn of_key(error: sqlx::Error) -> Self {
+        let lost =
+            error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_foreign_key_violation);
+        if lost { Self::KeyRemoved } else { error.into() }
+    }
+
+    /// When it is worth another try.
+    fn retry_after(&self) -> Duration {
+        if matches!(self, Self::Key(_)) { RETRY_KEYS } else { RETRY }
+    }
+
     /// The contract: code and `ErrorInfo.reason`.
     pub(crate) fn contract(&self) -> (Code, &'static str) {
         use pullpass_database::Error as D;
@@ -69,6 +87,8 @@ impl Error {
             Self::LinkedNotFound(_) => (Code::FailedPrecondition, "CREDENTIAL_NOT_FOUND"),
             Self::DoesNotFit(_) => (Code::FailedPrecondition, "SECRET_TOO_LARGE"),
             Self::Seal { .. } | Self::Unreadable { .. } => (Code::DataLoss, "MATERIAL_UNREADABLE"),
+            Self::Key(_) => (Code::Unavailable, "KEY_PROVIDER_UNAVAILABLE"),
+            Self::KeyRemoved => (Code::Unavailable, "KEY_REMOVED"),
             Self::Database(D::Busy) => (Code::Unavailable, "DATABASE_BUSY"),
             Self::Database(D::RequestReused { .. }) => (Code::InvalidArgument, "REQUEST_ID_REUSED"),
             Self::Database(D::Create { .. } | D::Open { .. } | D::Migrate { .. } | D::Sql(_)) => {
@@ -89,7 +109,9 @@ impl Error {
                 vec![("credential", name.to_string()), ("version", version.to_string())]
             }
             Self::RevisionAhead { own, .. } => vec![("revision", own.to_string())],
-            Self::Ticket(_) | Self::DoesNotFit(_) | Self::Database(_) => Vec::new(),
+            Self::Ticket(_) | Self::DoesNotFit(_) | Self::Key(_) | Self::KeyRemoved | Self::Database(_) => {
+                Vec::new()
+            }
         }
     }
 }
@@ -98,7 +120,7 @@ impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let (code, reason) = error.contract();
         match code {
-            Code::Unavailable => status::retry(code, reason, error.to_string(), RETRY),
+            Code::Unavailable => status::retry(code, reason, error.to_string(), error.retry_after()),
             Code::Internal | Code::DataLoss => {
                 // The caller is not told the cause, so it is logged here.
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
@@ -137,6 +159,12 @@ mod tests {
             (refused(ticket::Refusal::NotYours), Code::PermissionDenied, "TICKET_NOT_YOURS"),
             (refused(ticket::Refusal::OtherCertificate), Code::PermissionDenied, "TICKET_OTHER_CERTIFICATE"),
             (Error::LinkedNotFound(name()), Code::FailedPrecondition, "CREDENTIAL_NOT_FOUND"),
+            (
+                Error::Key(keys::Unavailable::Sealing("gone".into())),
+                Code::Unavailable,
+                "KEY_PROVIDER_UNAVAILABLE",
+            ),
+            (Error::KeyRemoved, Code::Unavailable, "KEY_REMOVED"),
             (Error::Database(pullpass_database::Error::Busy), Code::Unavailable, "DATABASE_BUSY"),
             (Error::from(sqlx::Error::RowNotFound), Code::Internal, "DATABASE_FAILED"),
         ];

@@ -9,8 +9,9 @@ use pullpass_runtime::{Clock, PeerIdentity};
 
 use crate::{
     error::Error,
+    keys::Keys,
     metrics,
-    seal::{Place, Sealer},
+    seal::{Kek, Place},
     store::{self, Newest},
     ticket::{self, Ticket, Verifier},
 };
@@ -18,7 +19,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Fetch {
     pub(crate) database: Database,
-    pub(crate) sealer: Arc<Sealer>,
+    pub(crate) keys: Arc<Keys>,
     pub(crate) tickets: Verifier,
     pub(crate) clock: Clock,
 }
@@ -59,16 +60,24 @@ impl Fetch {
     async fn render(&self, ticket: &Ticket) -> Result<Fetched, Error> {
         let mut configs = Vec::with_capacity(ticket.credentials.len());
         let mut versions = Vec::with_capacity(ticket.credentials.len());
-        for (name, newest) in self.newest(ticket).await? {
-            configs.push(self.open(&name, &newest)?);
+        for (name, newest, kek) in self.newest(ticket).await? {
+            configs.push(open(&name, &newest, &kek)?);
             versions.push((name, newest.version));
         }
         let data = DockerConfig::merge(&configs).render(ticket.secret_type).map_err(Error::DoesNotFit)?;
         Ok(Fetched { data, versions })
     }
 
-    /// All of one moment.
-    async fn newest(&self, ticket: &Ticket) -> Result<Vec<(CredentialName, Newest)>, Error> {
+    /// All of one moment, each with the key that opens it.
+    async fn newest(&self, ticket: &Ticket) -> Result<Vec<(CredentialName, Newest, Arc<Kek>)>, Error> {
+        match self.with_keys(self.rows(ticket).await?).await {
+            // It may have been re-wrapped since it was read, and its former key removed.
+            Err(Error::Key(_)) => self.with_keys(self.rows(ticket).await?).await,
+            done => done,
+        }
+    }
+
+    async fn rows(&self, ticket: &Ticket) -> Result<Vec<(CredentialName, Newest)>, Error> {
         let mut read = self.database.read().await?;
         let mut all = Vec::with_capacity(ticket.credentials.len());
         for name in &ticket.credentials {
@@ -78,16 +87,28 @@ impl Fetch {
         Ok(all)
     }
 
-    fn open(&self, name: &CredentialName, newest: &Newest) -> Result<DockerConfig, Error> {
-        let (version, place) = (newest.version, Place { uid: &newest.uid, name, version: newest.version });
-        let material = self.sealer.open(place, &newest.sealed);
-        let material = material.map_err(|source| Error::Seal { name: name.clone(), version, source })?;
-        DockerConfig::parse(material.expose()).map_err(|source| Error::Unreadable {
-            name: name.clone(),
-            version,
-            source,
-        })
+    async fn with_keys(
+        &self,
+        rows: Vec<(CredentialName, Newest)>,
+    ) -> Result<Vec<(CredentialName, Newest, Arc<Kek>)>, Error> {
+        let mut all = Vec::with_capacity(rows.len());
+        for (name, newest) in rows {
+            let kek = self.keys.opening(&newest.sealed.key_id).await?;
+            all.push((name, newest, kek));
+        }
+        Ok(all)
     }
+}
+
+fn open(name: &CredentialName, newest: &Newest, kek: &Kek) -> Result<DockerConfig, Error> {
+    let (version, place) = (newest.version, Place { uid: &newest.uid, name, version: newest.version });
+    let material = kek.open(place, &newest.entries.0, &newest.sealed);
+    let material = material.map_err(|source| Error::Seal { name: name.clone(), version, source })?;
+    DockerConfig::parse(material.expose()).map_err(|source| Error::Unreadable {
+        name: name.clone(),
+        version,
+        source,
+    })
 }
 
 /// Claims are told only where the signature is grant-manager's.

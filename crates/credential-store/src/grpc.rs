@@ -12,6 +12,7 @@ use crate::{
     credentials::{Call, Credentials},
     error::Error,
     fetch::Fetch,
+    rewrap::Rewrap,
     watch,
 };
 
@@ -19,6 +20,7 @@ use crate::{
 pub(crate) struct Grpc {
     pub(crate) credentials: Credentials,
     pub(crate) fetch: Fetch,
+    pub(crate) rewrap: Rewrap,
     pub(crate) shutdown: Shutdown,
 }
 
@@ -145,6 +147,21 @@ impl CredentialStore for Grpc {
         let after = convert::audit_page_token(&message.page_token)?;
         let events = self.credentials.database.audit_events(after, size + 1).await.map_err(Error::from)?;
         Ok(Response::new(convert::audit_page(events, size)))
+    }
+
+    async fn get_key_status(
+        &self,
+        _: Request<wire::GetKeyStatusRequest>,
+    ) -> Answer<wire::GetKeyStatusResponse> {
+        Ok(Response::new(convert::key_state(self.rewrap.state().await?)))
+    }
+
+    async fn rewrap_data_keys(
+        &self,
+        request: Request<wire::RewrapDataKeysRequest>,
+    ) -> Answer<wire::RewrapDataKeysResponse> {
+        let principal = peer(&request)?.spiffe_id.to_string();
+        Ok(Response::new(convert::progress(self.rewrap.step(&principal).await?)))
     }
 }
 

@@ -3,10 +3,14 @@
 //!
 //! ```text
 //!  grpc ─► credentials ─► seal ─► store      one transaction: rows, change, audit event
+//!    │                     ▲
+//!    │                    keys ◄─ files, KMS plugin
 //!    │
 //!    ├───► watch       ◄─ the changes of `database`, names and versions only
 //!    │
-//!    └───► fetch       ticket ─► rows ─► open ─► merge ─► audit event committed ─► bytes
+//!    ├───► fetch       ticket ─► rows ─► open ─► merge ─► audit event committed ─► bytes
+//!    │
+//!    └───► rewrap      data keys from one key-encryption key to another; no material
 //! ```
 //!
 //! Decrypted material exists in `fetch` alone.
@@ -17,7 +21,9 @@ mod credentials;
 mod error;
 mod fetch;
 mod grpc;
+mod keys;
 mod metrics;
+mod rewrap;
 mod seal;
 mod store;
 #[cfg(test)]

@@ -1,58 +1,45 @@
-//! Envelope encryption: every version of every credential under a data key of its own, the data keys wrapped by the
-//! key-encryption key, which is never in the database.
+//! Envelope encryption: every version of every credential under a data key of its own, the data keys wrapped by a
+//! key-encryption key, which is never in the database in the clear. `docs/record-format.md` says it byte by byte.
 //!
 //! ```text
-//!  material ── data key ──► ciphertext        AES-256-GCM-SIV both, and both bound to
-//!  data key ── key-encryption key ──► wrapped   (format, credential uid, name, version, key id)
+//!  material ── data key ──► ciphertext          AES-256-GCM-SIV both; bound to
+//!     │                                            (format, credential uid, name, version, registries and user names)
+//!  data key ── key-encryption key ──► wrapped      (format, credential uid, name, version, key id)
 //! ```
 //!
-//! So a row that is moved to another credential or version, or mixed from two, does not open.
-
-use std::{
-    fs::File,
-    io::Read,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-};
+//! So a row that is moved to another credential or version, or mixed from two, or that shows other registries than its
+//! material has, does not open. Only the wrapped data key knows the key-encryption key: a new one touches no material.
 
 use aws_lc_rs::{
     aead::{AES_256_GCM_SIV, Aad, NONCE_LEN, Nonce, RandomizedNonceKey},
     hmac, rand,
 };
-use base64::{
-    Engine,
-    prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
-};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use pullpass_domain::{name::CredentialName, secret::SecretBytes};
 use zeroize::Zeroizing;
 
-const KEY_BYTES: usize = 32;
+use crate::store::Entry;
+
+pub(crate) const KEY_BYTES: usize = 32;
 const TAG_BYTES: usize = 16;
 const KEY_ID_BYTES: usize = 9;
-const MATERIAL: &[u8] = b"pullpass material 1";
+/// The format of what is sealed now.
+const FORMAT: i64 = 2;
+/// Material of the first format is bound to the id of the key-encryption key that it was sealed under.
+const MATERIAL_1: &[u8] = b"pullpass material 1";
+const MATERIAL_2: &[u8] = b"pullpass material 2";
 const DATA_KEY: &[u8] = b"pullpass data key 1";
-/// What the file's mode may not allow: anything to others, writing and executing to the group. A Secret mounted for a
-/// process that is not root is readable by its group.
-const FORBIDDEN_MODE: u32 = 0o037;
-
-/// Why the key-encryption key cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum KeyError {
-    #[error("failed to read the key-encryption key {}", file.display())]
-    Read { file: PathBuf, source: std::io::Error },
-    #[error("the key-encryption key {} has mode {mode:o}: make it 600, readable by its owner alone", file.display())]
-    Mode { file: PathBuf, mode: u32 },
-    #[error("the key-encryption key {} is not 32 bytes in base64", file.display())]
-    Form { file: PathBuf },
-}
+const KEY_ID: &[u8] = b"pullpass key id";
 
 /// Why material cannot be sealed or opened.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("failed to seal")]
     Seal,
-    #[error("it is sealed under the key {sealed_by}, and the key-encryption key in use is {in_use}")]
-    OtherKey { sealed_by: String, in_use: String },
+    #[error("it is sealed under the key {sealed_by}, and not under {tried}")]
+    OtherKey { sealed_by: String, tried: String },
+    #[error("it is sealed in the format {0}, which this program does not know: it comes from a newer one")]
+    Format(i64),
     #[error("it does not open: it was altered, or belongs to another credential or version")]
     Altered,
 }
@@ -68,113 +55,135 @@ pub(crate) struct Place<'a> {
 /// Material as it is stored: nonce, ciphertext and tag in one, of the wrapped data key and of the material.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub(crate) struct Sealed {
+    pub(crate) format: i64,
+    /// The key-encryption key that material of format 1 is bound to; none in later ones.
+    pub(crate) material_key_id: Option<String>,
+    /// The key-encryption key that wraps the data key.
     pub(crate) key_id: String,
     pub(crate) data_key: Vec<u8>,
     pub(crate) ciphertext: Vec<u8>,
 }
 
-/// Seals and opens with one key-encryption key.
+/// A key-encryption key.
 #[derive(Debug)]
-pub(crate) struct Sealer {
-    key: RandomizedNonceKey,
-    key_id: String,
+pub(crate) struct Kek {
+    cipher: RandomizedNonceKey,
+    id: String,
 }
 
-impl Sealer {
-    /// Takes the key from its file.
-    pub(crate) fn load(file: &Path) -> Result<Self, KeyError> {
-        let text = read_private(file)?;
-        let mut key = Zeroizing::new([0; KEY_BYTES]);
-        let decoded = BASE64_STANDARD.decode_slice(text.trim_ascii(), &mut *key);
-        match decoded {
-            Ok(KEY_BYTES) => Self::new(&key).map_err(|_| KeyError::Form { file: file.to_owned() }),
-            _ => Err(KeyError::Form { file: file.to_owned() }),
-        }
+impl Kek {
+    pub(crate) fn new(key: &[u8; KEY_BYTES]) -> Result<Self, Error> {
+        let id = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), KEY_ID);
+        let id = BASE64_URL_SAFE_NO_PAD.encode(&id.as_ref()[..KEY_ID_BYTES]);
+        Ok(Self { cipher: cipher(key)?, id })
     }
 
-    pub(crate) fn new(key: &[u8; KEY_BYTES]) -> Result<Self, Error> {
-        let id = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), b"pullpass key id");
-        let key_id = BASE64_URL_SAFE_NO_PAD.encode(&id.as_ref()[..KEY_ID_BYTES]);
-        Ok(Self { key: cipher(key).map_err(|_| Error::Seal)?, key_id })
+    /// A new one, and its bytes.
+    pub(crate) fn random() -> Result<(Self, Zeroizing<[u8; KEY_BYTES]>), Error> {
+        let bytes = random_key()?;
+        Ok((Self::new(&bytes)?, bytes))
     }
 
     /// Tells the key from others and says nothing else about it.
-    pub(crate) fn key_id(&self) -> &str {
-        &self.key_id
+    pub(crate) fn id(&self) -> &str {
+        &self.id
     }
 
     #[tracing::instrument(name = "material.seal", skip_all)]
-    pub(crate) fn seal(&self, place: Place<'_>, material: &SecretBytes) -> Result<Sealed, Error> {
-        let mut data_key = Zeroizing::new([0; KEY_BYTES]);
-        rand::fill(&mut *data_key).map_err(|_| Error::Seal)?;
-        let encrypt = |key: &RandomizedNonceKey, format, plain| {
-            encrypt(key, &associated(format, place, &self.key_id), plain).map_err(|_| Error::Seal)
-        };
+    pub(crate) fn seal(
+        &self,
+        place: Place<'_>,
+        entries: &[Entry],
+        material: &SecretBytes,
+    ) -> Result<Sealed, Error> {
+        let data_key = random_key()?;
         Ok(Sealed {
-            ciphertext: encrypt(&cipher(&*data_key).map_err(|_| Error::Seal)?, MATERIAL, material.expose())?,
-            data_key: encrypt(&self.key, DATA_KEY, &*data_key)?,
-            key_id: self.key_id.clone(),
+            format: FORMAT,
+            material_key_id: None,
+            ciphertext: encrypt(&cipher(&*data_key)?, &material_bound(place, entries), material.expose())?,
+            data_key: self.wrap_key(place, &*data_key)?,
+            key_id: self.id.clone(),
         })
     }
 
     #[tracing::instrument(name = "material.open", skip_all)]
-    pub(crate) fn open(&self, place: Place<'_>, sealed: &Sealed) -> Result<SecretBytes, Error> {
-        if sealed.key_id != self.key_id {
-            return Err(Error::OtherKey { sealed_by: sealed.key_id.clone(), in_use: self.key_id.clone() });
+    pub(crate) fn open(
+        &self,
+        place: Place<'_>,
+        entries: &[Entry],
+        sealed: &Sealed,
+    ) -> Result<SecretBytes, Error> {
+        if sealed.key_id != self.id {
+            return Err(Error::OtherKey { sealed_by: sealed.key_id.clone(), tried: self.id.clone() });
         }
-        let decrypt = |key: &RandomizedNonceKey, format, stored| {
-            decrypt(key, &associated(format, place, &self.key_id), stored).ok_or(Error::Altered)
+        let bound = match (sealed.format, &sealed.material_key_id) {
+            (1, Some(key_id)) => key_bound(MATERIAL_1, place, key_id),
+            (2, None) => material_bound(place, entries),
+            (1 | 2, _) => return Err(Error::Altered),
+            (other, _) => return Err(Error::Format(other)),
         };
-        let data_key = decrypt(&self.key, DATA_KEY, &sealed.data_key)?;
-        let data_key = cipher(data_key.expose()).map_err(|_| Error::Altered)?;
-        decrypt(&data_key, MATERIAL, &sealed.ciphertext)
+        let data_key = self.unwrap_key(place, &sealed.data_key)?;
+        decrypt(&cipher(data_key.expose())?, &bound, &sealed.ciphertext)
+    }
+
+    /// The same data key, wrapped by `to` instead.
+    pub(crate) fn rewrap(&self, place: Place<'_>, data_key: &[u8], to: &Self) -> Result<Vec<u8>, Error> {
+        to.wrap_key(place, self.unwrap_key(place, data_key)?.expose())
+    }
+
+    fn wrap_key(&self, place: Place<'_>, data_key: &[u8]) -> Result<Vec<u8>, Error> {
+        encrypt(&self.cipher, &key_bound(DATA_KEY, place, &self.id), data_key)
+    }
+
+    fn unwrap_key(&self, place: Place<'_>, data_key: &[u8]) -> Result<SecretBytes, Error> {
+        decrypt(&self.cipher, &key_bound(DATA_KEY, place, &self.id), data_key)
     }
 }
 
-fn read_private(file: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-    let failed = |source| KeyError::Read { file: file.to_owned(), source };
-    let mut open = File::open(file).map_err(failed)?;
-    let mode = open.metadata().map_err(failed)?.permissions().mode() & 0o777;
-    if mode & FORBIDDEN_MODE != 0 {
-        return Err(KeyError::Mode { file: file.to_owned(), mode });
-    }
-    // Room for every well-formed file, so that no copy is left behind by growing.
-    let mut text = Zeroizing::new(Vec::with_capacity(256));
-    open.by_ref().take(256).read_to_end(&mut text).map_err(failed)?;
-    Ok(text)
+fn random_key() -> Result<Zeroizing<[u8; KEY_BYTES]>, Error> {
+    let mut key = Zeroizing::new([0; KEY_BYTES]);
+    rand::fill(&mut *key).map_err(|_| Error::Seal)?;
+    Ok(key)
 }
 
-fn cipher(key: &[u8]) -> Result<RandomizedNonceKey, aws_lc_rs::error::Unspecified> {
-    RandomizedNonceKey::new(&AES_256_GCM_SIV, key)
+/// A stored data key of another length is not ours.
+fn cipher(key: &[u8]) -> Result<RandomizedNonceKey, Error> {
+    RandomizedNonceKey::new(&AES_256_GCM_SIV, key).map_err(|_| Error::Altered)
 }
 
-/// Each part with its length before it, so that no two places give the same bytes.
-fn associated(format: &[u8], place: Place<'_>, key_id: &str) -> Vec<u8> {
-    let name = place.name.to_string();
-    let version = place.version.to_be_bytes();
-    let parts = [format, place.uid.as_bytes(), name.as_bytes(), &version, key_id.as_bytes()];
+fn material_bound(place: Place<'_>, entries: &[Entry]) -> Vec<u8> {
+    let (name, version) = (place.name.to_string(), place.version.to_be_bytes());
+    let mut parts = vec![MATERIAL_2, place.uid.as_bytes(), name.as_bytes(), &version];
+    parts.extend(entries.iter().flat_map(|entry| [entry.registry.as_bytes(), entry.username.as_bytes()]));
+    joined(&parts)
+}
+
+fn key_bound(format: &[u8], place: Place<'_>, key_id: &str) -> Vec<u8> {
+    let (name, version) = (place.name.to_string(), place.version.to_be_bytes());
+    joined(&[format, place.uid.as_bytes(), name.as_bytes(), &version, key_id.as_bytes()])
+}
+
+/// Each part with its length before it, so that no two lists of parts give the same bytes.
+fn joined(parts: &[&[u8]]) -> Vec<u8> {
     parts.iter().flat_map(|part| [&(part.len() as u64).to_be_bytes()[..], part].concat()).collect()
 }
 
-fn encrypt(
-    key: &RandomizedNonceKey,
-    associated: &[u8],
-    plain: &[u8],
-) -> Result<Vec<u8>, aws_lc_rs::error::Unspecified> {
+fn encrypt(key: &RandomizedNonceKey, associated: &[u8], plain: &[u8]) -> Result<Vec<u8>, Error> {
     // Encrypted in place, in a buffer that never grows: no copy of the plain text is left behind.
     let mut buffer = Zeroizing::new(Vec::with_capacity(plain.len() + TAG_BYTES));
     buffer.extend_from_slice(plain);
-    let nonce = key.seal_in_place_append_tag(Aad::from(associated), &mut *buffer)?;
-    Ok([&nonce.as_ref()[..], &buffer].concat())
+    let nonce = key.seal_in_place_append_tag(Aad::from(associated), &mut *buffer);
+    Ok([&nonce.map_err(|_| Error::Seal)?.as_ref()[..], &buffer].concat())
 }
 
-fn decrypt(key: &RandomizedNonceKey, associated: &[u8], stored: &[u8]) -> Option<SecretBytes> {
-    let (nonce, ciphertext) = stored.split_at_checked(NONCE_LEN)?;
-    let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+fn decrypt(key: &RandomizedNonceKey, associated: &[u8], stored: &[u8]) -> Result<SecretBytes, Error> {
+    let (nonce, ciphertext) = stored.split_at_checked(NONCE_LEN).ok_or(Error::Altered)?;
+    let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| Error::Altered)?;
     let mut buffer = Zeroizing::new(ciphertext.to_vec());
-    let length = key.open_in_place(nonce, Aad::from(associated), &mut buffer).ok()?.len();
+    let opened = key.open_in_place(nonce, Aad::from(associated), &mut buffer);
+    let length = opened.map_err(|_| Error::Altered)?.len();
     buffer.truncate(length);
-    Some(SecretBytes::new(std::mem::take(&mut *buffer)))
+    Ok(SecretBytes::new(std::mem::take(&mut *buffer)))
 }
 
 #[cfg(test)]

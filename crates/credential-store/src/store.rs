@@ -49,13 +49,38 @@ pub(crate) struct Entry {
     pub(crate) username: String,
 }
 
+/// What may be shown of a version, as it is stored: a JSON array.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Entries(pub(crate) Vec<Entry>);
+
+impl TryFrom<String> for Entries {
+    type Error = serde_json::Error;
+
+    fn try_from(text: String) -> std::result::Result<Self, serde_json::Error> {
+        serde_json::from_str(&text).map(Self)
+    }
+}
+
 /// The newest version of a credential, sealed.
 #[derive(Debug, FromRow)]
 pub(crate) struct Newest {
     pub(crate) uid: String,
     pub(crate) version: i64,
+    #[sqlx(try_from = "String")]
+    pub(crate) entries: Entries,
     #[sqlx(flatten)]
     pub(crate) sealed: Sealed,
+}
+
+/// The data key of a version, wrapped.
+#[derive(Debug, FromRow)]
+pub(crate) struct Wrapped {
+    pub(crate) uid: String,
+    #[sqlx(try_from = "String")]
+    pub(crate) name: CredentialName,
+    pub(crate) version: i64,
+    pub(crate) key_id: String,
+    pub(crate) data_key: Vec<u8>,
 }
 
 /// A credential as watchers see it.
@@ -90,16 +115,35 @@ pub(crate) async fn head(sql: &mut Connection, name: &str) -> Result<Option<Head
 
 pub(crate) async fn newest(sql: &mut Connection, name: &CredentialName) -> Result<Option<Newest>> {
     let newest = sqlx::query_as(
-        "SELECT c.uid, c.version, v.key_id, v.data_key, v.ciphertext FROM credentials c \
+        "SELECT c.uid, c.version, v.entries, v.format, v.material_key_id, v.key_id, v.data_key, v.ciphertext \
+         FROM credentials c \
          JOIN credential_versions v ON v.uid = c.uid AND v.version = c.version WHERE c.name = $1",
     );
     newest.bind(name.to_string()).fetch_optional(sql).await
 }
 
-/// A key other than `key_id` that something is sealed under.
-pub(crate) async fn other_key(sql: &mut Connection, key_id: &str) -> Result<Option<String>> {
-    let other = sqlx::query_scalar("SELECT key_id FROM credential_versions WHERE key_id <> $1 LIMIT 1");
-    other.bind(key_id).fetch_optional(sql).await
+/// Up to `limit` data keys that hang on the key `key_id`.
+pub(crate) async fn wrapped_by(sql: &mut Connection, key_id: &str, limit: i64) -> Result<Vec<Wrapped>> {
+    let wrapped = sqlx::query_as(
+        "SELECT v.uid, c.name, v.version, v.key_id, v.data_key FROM credential_versions v \
+         JOIN credentials c ON c.uid = v.uid WHERE v.key_id = $1 LIMIT $2",
+    );
+    wrapped.bind(key_id).bind(limit).fetch_all(sql).await
+}
+
+/// Hangs a data key on the key `key_id`. False if that was done, or the version destroyed, since it was read.
+pub(crate) async fn rewrap(
+    sql: &mut Connection,
+    before: &Wrapped,
+    key_id: &str,
+    data_key: &[u8],
+) -> Result<bool> {
+    let update = sqlx::query(
+        "UPDATE credential_versions SET key_id = $4, data_key = $5 WHERE uid = $1 AND version = $2 AND key_id = $3",
+    );
+    let update =
+        update.bind(&before.uid).bind(before.version).bind(&before.key_id).bind(key_id).bind(data_key);
+    Ok(update.execute(sql).await?.rows_affected() == 1)
 }
 
 /// A credential that has no version yet.
@@ -126,8 +170,9 @@ pub(crate) async fn add_version(
     sealed: Sealed,
 ) -> Result<()> {
     let insert = sqlx::query(
-        "INSERT INTO credential_versions (uid, version, entries, creator, create_time, key_id, data_key, ciphertext) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "INSERT INTO credential_versions \
+         (uid, version, entries, creator, create_time, format, material_key_id, key_id, data_key, ciphertext) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     );
     let insert = insert
         .bind(uid)
@@ -135,6 +180,8 @@ pub(crate) async fn add_version(
         .bind(Json(&version.entries))
         .bind(&version.creator)
         .bind(to_micros(version.create_time))
+        .bind(sealed.format)
+        .bind(sealed.material_key_id)
         .bind(sealed.key_id)
         .bind(sealed.data_key)
         .bind(sealed.ciphertext);

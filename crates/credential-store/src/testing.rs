@@ -1,6 +1,10 @@
 //! What the tests share: a service without its network, in a folder of its own, and an issuer of tickets.
 
-use std::{os::unix::fs::PermissionsExt, path::Path, time::Duration};
+use std::{
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use base64::{Engine, prelude::*};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -8,7 +12,9 @@ use pullpass_api::{
     credential::v1::{self as wire, credential_store_server::CredentialStore, material::Source},
     ticket::{AUDIENCE, Claims, Confirmation, ISSUER},
 };
-use pullpass_database::DatabaseConfig;
+use pullpass_database::{Database, DatabaseConfig};
+use pullpass_domain::{name::CredentialName, secret::SecretBytes};
+use pullpass_kms::testing::TestPlugin;
 use pullpass_runtime::{
     ManualClock, PeerIdentity, Shutdown,
     config::{LimitsConfig, ServerConfig, TelemetryConfig, TlsConfig},
@@ -19,7 +25,12 @@ use time::OffsetDateTime;
 use tonic::{Request, Status};
 use tonic_types::StatusExt;
 
-use crate::{app, config::Config, grpc::Grpc};
+use crate::{
+    app,
+    config::{Config, KeyEncryptionConfig, KeyProvider},
+    grpc::Grpc,
+    seal::{Kek, Place},
+};
 
 pub(crate) const PLATFORM: &str = "spiffe://d/platform/ci";
 pub(crate) const APPLIER: &str = "spiffe://d/applier/dev";
@@ -38,7 +49,7 @@ impl Fixture {
         let folder = TempDir::new().unwrap();
         let issuer = KeyPair::generate_for(&PKCS_ED25519).unwrap();
         let config = config(folder.path());
-        write_key(&config.key_encryption_key, &[7; 32]);
+        write_key(&folder.path().join("kek"), &[7; 32]);
         std::fs::write(&config.ticket_public_key, issuer.public_key_pem()).unwrap();
         let clock = ManualClock::new(OffsetDateTime::UNIX_EPOCH + time::Duration::days(20_000));
         let shutdown = Shutdown::new(Duration::from_secs(5));
@@ -51,6 +62,59 @@ impl Fixture {
         self.grpc.credentials.database.close().await;
         let grpc = app::compose(&self.config, self.clock.clock(), &self.shutdown).await.unwrap();
         Self { grpc, ..self }
+    }
+
+    /// The service as it is after a restart with another configuration.
+    pub(crate) async fn reconfigured(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(&mut self.config);
+        self.restarted().await
+    }
+
+    /// A service whose keys are kept by a plugin, which has been asked once.
+    pub(crate) async fn with_plugin() -> (Self, TestPlugin) {
+        let fixture = Self::new().await;
+        let plugin = TestPlugin::start(&fixture.folder.path().join("kms.sock"), "k1");
+        let fixture = fixture.reconfigured(|config| kms(config, plugin.socket())).await;
+        fixture.grpc.credentials.keys.ask().await.unwrap();
+        (fixture, plugin)
+    }
+
+    /// Copies of the database's files, as a backup takes them.
+    pub(crate) fn backup(&self, name: &str) -> PathBuf {
+        let copy = self.folder.path().join(name);
+        for suffix in ["", "-wal"] {
+            let file = format!("{}{suffix}", self.config.database.path.display());
+            std::fs::copy(file, format!("{}{suffix}", copy.display())).unwrap();
+        }
+        copy
+    }
+
+    pub(crate) async fn key_status(&self) -> wire::GetKeyStatusResponse {
+        let request = platform(wire::GetKeyStatusRequest {});
+        self.grpc.get_key_status(request).await.unwrap().into_inner()
+    }
+
+    pub(crate) async fn rewrap(&self) -> Result<wire::RewrapDataKeysResponse, Status> {
+        Ok(self.grpc.rewrap_data_keys(platform(wire::RewrapDataKeysRequest {})).await?.into_inner())
+    }
+
+    /// Until it is done; how many data keys that were, and the KMS's ids of the keys that were removed.
+    pub(crate) async fn rewrap_all(&self) -> (i64, Vec<String>) {
+        let mut rewrapped = 0;
+        loop {
+            let answer = self.rewrap().await.unwrap();
+            rewrapped += answer.rewrapped;
+            if answer.done {
+                return (rewrapped, answer.removed_provider_key_ids);
+            }
+        }
+    }
+
+    /// The password that a fetch gives out.
+    pub(crate) async fn password(&self, id: &str) -> Result<String, Status> {
+        let data = self.fetch(self.sign(&self.claims(&[id]))).await?.data;
+        let config: serde_json::Value = serde_json::from_slice(&data).unwrap();
+        Ok(config["auths"]["quay.io"]["password"].as_str().unwrap().to_owned())
     }
 
     pub(crate) async fn create(&self, id: &str, password: &str) -> wire::Credential {
@@ -116,6 +180,12 @@ impl Fixture {
     }
 }
 
+/// Has the plugin behind `socket` keep the keys; the file opens what hangs on it.
+pub(crate) fn kms(config: &mut Config, socket: &Path) {
+    config.key_encryption.provider = KeyProvider::Kms;
+    config.key_encryption.socket = Some(socket.to_owned());
+}
+
 pub(crate) fn sign(issuer: &KeyPair, claims: &Claims) -> String {
     let key = EncodingKey::from_ed_pem(issuer.serialize_pem().as_bytes()).unwrap();
     jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), claims, &key).unwrap()
@@ -124,7 +194,14 @@ pub(crate) fn sign(issuer: &KeyPair, claims: &Claims) -> String {
 fn config(folder: &Path) -> Config {
     let tls = |name: &str| folder.join(name);
     Config {
-        key_encryption_key: folder.join("kek"),
+        key_encryption: KeyEncryptionConfig {
+            provider: KeyProvider::File,
+            file: Some(folder.join("kek")),
+            others: Vec::new(),
+            socket: None,
+            timeout_seconds: 1,
+        },
+        key_encryption_key: None,
         ticket_public_key: folder.join("ticket.pub"),
         database: DatabaseConfig { path: folder.join("store.db") },
         server: ServerConfig {
@@ -142,6 +219,30 @@ fn config(folder: &Path) -> Config {
             shutdown_seconds: 5,
         },
     }
+}
+
+/// A database as it was before there was more than one format: the credential `old` with two versions.
+pub(crate) async fn make_database_of_format_1(path: &Path, key: &[u8; 32], first: &str, second: &str) {
+    let mut migrations = sqlx::migrate!();
+    migrations.migrations.to_mut().retain(|migration| migration.version == 1);
+    let database = Database::open(&DatabaseConfig { path: path.to_owned() }, &migrations).await.unwrap();
+    let kek = Kek::new(key).unwrap();
+    let name = CredentialName::from_id("old").unwrap();
+    let mut write = database.write().await.unwrap();
+    let credential = "INSERT INTO credentials VALUES ('credentials/old', 'u', '', 2, 5, 5, 0)";
+    sqlx::query(credential).execute(write.connection()).await.unwrap();
+    for (version, password) in [(1, first), (2, second)] {
+        let material = format!(r#"{{"auths":{{"quay.io":{{"username":"robot","password":"{password}"}}}}}}"#);
+        let sealed = kek.seal_1(Place { uid: "u", name: &name, version }, &SecretBytes::new(material.into()));
+        let insert = sqlx::query(
+            "INSERT INTO credential_versions (uid, version, entries, creator, create_time, key_id, data_key, ciphertext) \
+             VALUES ('u', $1, '[]', 'c', 5, $2, $3, $4)",
+        );
+        let insert = insert.bind(version).bind(sealed.key_id).bind(sealed.data_key).bind(sealed.ciphertext);
+        insert.execute(write.connection()).await.unwrap();
+    }
+    write.commit().await.unwrap();
+    database.close().await;
 }
 
 pub(crate) fn write_key(file: &Path, key: &[u8; 32]) {

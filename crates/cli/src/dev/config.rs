@@ -12,10 +12,17 @@ use serde::Serialize;
 /// credential-store's file.
 #[derive(Debug, Serialize)]
 pub(super) struct CredentialStoreFile {
-    pub(super) key_encryption_key: PathBuf,
     pub(super) ticket_public_key: PathBuf,
+    pub(super) key_encryption: KeyEncryptionSection,
     pub(super) database: DatabaseSection,
     pub(super) server: ServerConfig,
+}
+
+/// Where the key comes from that wraps the data keys.
+#[derive(Debug, Serialize)]
+pub(super) struct KeyEncryptionSection {
+    pub(super) provider: &'static str,
+    pub(super) file: PathBuf,
 }
 
 /// grant-manager's file.
@@ -42,7 +49,7 @@ pub(super) struct DatabaseSection {
     pub(super) path: PathBuf,
 }
 
-const STORE_PLATFORM: [&str; 8] = [
+const STORE_PLATFORM: [&str; 10] = [
     "CreateCredential",
     "AddCredentialVersion",
     "GetCredential",
@@ -51,6 +58,8 @@ const STORE_PLATFORM: [&str; 8] = [
     "DeleteCredential",
     "DestroyCredentialVersion",
     "ListAuditEvents",
+    "GetKeyStatus",
+    "RewrapDataKeys",
 ];
 const STORE_APPLIER: [&str; 2] = ["WatchCredentials", "FetchPullSecret"];
 const GRANTS_PLATFORM: [&str; 19] = [

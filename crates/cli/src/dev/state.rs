@@ -16,7 +16,10 @@ use serde::Serialize;
 
 use super::{
     Ports, Service,
-    config::{ClusterApplierFile, CredentialStoreFile, DatabaseSection, GrantManagerFile, Roles},
+    config::{
+        ClusterApplierFile, CredentialStoreFile, DatabaseSection, GrantManagerFile, KeyEncryptionSection,
+        Roles,
+    },
 };
 use crate::{
     config::{ClientConfig, ClientTelemetry},
@@ -190,8 +193,8 @@ impl StateDir {
         let roles = Roles::new(TRUST_DOMAIN)?;
         let database = |service| DatabaseSection { path: self.database(service) };
         let store = CredentialStoreFile {
-            key_encryption_key: keys.key_encryption_key.clone(),
             ticket_public_key: keys.ticket_public_key.clone(),
+            key_encryption: KeyEncryptionSection { provider: "file", file: keys.key_encryption_key.clone() },
             database: database(Service::CredentialStore),
             server: self.server(Service::CredentialStore, roles.credential_store()),
         };

@@ -14,8 +14,8 @@ use pullpass::dev::{Options, Service, StateDir};
 use pullpass_api::{
     applier::v1::{PlanSyncRequest, PlanSyncResponse, cluster_applier_server::ClusterApplierServer},
     credential::v1::{
-        AddCredentialVersionRequest, CreateCredentialRequest, Credential,
-        credential_store_server::CredentialStoreServer,
+        AddCredentialVersionRequest, CreateCredentialRequest, Credential, GetKeyStatusResponse,
+        RewrapDataKeysResponse, credential_store_server::CredentialStoreServer,
     },
     grant::v1::{
         CreateSecretLinkRequest, DeleteSecretLinkRequest, LeaveClusterRequest, SecretLink,
@@ -33,6 +33,9 @@ pub(crate) struct Script {
     /// Refuse every write with this.
     pub(crate) refusal: Option<Status>,
     pub(crate) credentials: Vec<Credential>,
+    pub(crate) key_status: GetKeyStatusResponse,
+    /// What re-wrapping answers, one after the other; the refusal when none is left.
+    pub(crate) rewraps: Vec<RewrapDataKeysResponse>,
     pub(crate) links: Vec<SecretLink>,
     /// What a watch tells, one after the other; the last one stands.
     pub(crate) statuses: Vec<WatchSyncStatusResponse>,

@@ -108,4 +108,24 @@ impl CredentialStore for Store {
         };
         Ok(Response::new(ListAuditEventsResponse { events: vec![event], ..Default::default() }))
     }
+
+    async fn get_key_status(
+        &self,
+        _: Request<GetKeyStatusRequest>,
+    ) -> Result<Response<GetKeyStatusResponse>, Status> {
+        Ok(Response::new(lock(&self.0).key_status.clone()))
+    }
+
+    /// One answer after the other.
+    async fn rewrap_data_keys(
+        &self,
+        _: Request<RewrapDataKeysRequest>,
+    ) -> Result<Response<RewrapDataKeysResponse>, Status> {
+        let mut script = lock(&self.0);
+        if script.rewraps.is_empty() {
+            script.refused()?;
+            return Err(Status::internal("nothing is left to answer"));
+        }
+        Ok(Response::new(script.rewraps.remove(0)))
+    }
 }

@@ -18,6 +18,8 @@ use uuid::Uuid;
 
 use crate::{
     fetch::Fetched,
+    keys::Provider,
+    rewrap::{KeyState, Progress, State},
     store::{Credential, Version},
     watch::{Event, What},
 };
@@ -219,5 +221,40 @@ pub(super) fn event(event: Event) -> wire::WatchCredentialsResponse {
         event: Some(what),
         revision: event.revision,
         trace_context: event.trace_context.unwrap_or_default(),
+    }
+}
+
+pub(super) fn key_state(state: State) -> wire::GetKeyStatusResponse {
+    let sealing = state.health.sealing;
+    let key = |key: KeyState| wire::KeyEncryptionKey {
+        current: key.known.id == sealing,
+        provider: provider(key.known.provider).into(),
+        id: key.known.id,
+        provider_key_id: key.known.provider_key_id,
+        create_time: Some(timestamp(key.known.create_time)),
+        loaded: key.held,
+        versions: key.versions,
+    };
+    wire::GetKeyStatusResponse {
+        provider: provider(state.health.provider).into(),
+        problem: state.health.problem,
+        well_time: state.health.well.map(timestamp),
+        keys: state.keys.into_iter().map(key).collect(),
+    }
+}
+
+fn provider(provider: Provider) -> wire::KeyProvider {
+    match provider {
+        Provider::File => wire::KeyProvider::File,
+        Provider::Kms => wire::KeyProvider::Kms,
+    }
+}
+
+pub(super) fn progress(progress: Progress) -> wire::RewrapDataKeysResponse {
+    wire::RewrapDataKeysResponse {
+        rewrapped: progress.rewrapped.into(),
+        key_encryption_key: progress.key_id,
+        done: progress.done,
+        removed_provider_key_ids: progress.removed.into_iter().map(|known| known.provider_key_id).collect(),
     }
 }

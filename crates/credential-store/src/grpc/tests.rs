@@ -1,5 +1,6 @@
 //! The service as its callers see it, without the network.
 
+mod keys;
 mod material;
 mod retries;
 mod watch;
@@ -308,14 +309,16 @@ async fn a_key_that_does_not_fit_the_database_is_refused_at_the_start() {
     let start = async |fixture: &Fixture| {
         crate::app::compose(&fixture.config, fixture.clock.clock(), &fixture.shutdown).await
     };
-    crate::testing::write_key(&fixture.config.key_encryption_key, &[8; 32]);
+    crate::testing::write_key(&fixture.folder.path().join("kek"), &[8; 32]);
     assert!(start(&fixture).await.is_ok(), "nothing is sealed yet");
-    crate::testing::write_key(&fixture.config.key_encryption_key, &[7; 32]);
+    crate::testing::write_key(&fixture.folder.path().join("kek"), &[7; 32]);
     let fixture = fixture.restarted().await;
     fixture.create("quay", "pw").await;
-    crate::testing::write_key(&fixture.config.key_encryption_key, &[8; 32]);
+    crate::testing::write_key(&fixture.folder.path().join("kek"), &[8; 32]);
     let error = start(&fixture).await.unwrap_err().to_string();
     assert!(error.contains("does not fit the database"), "{error}");
+    let id = &fixture.key_status().await.keys[0].id;
+    assert!(error.contains(&format!("the file key {id}")), "{error}");
 }
 
 #[tokio::test]

@@ -95,7 +95,7 @@ async fn a_server_with_an_unusable_certificate_is_refused_by_its_name_and_time()
     for (from, to, reason) in [(now - day, now - hour, "expired"), (now + hour, now + day, "not valid yet")] {
         let server = Node::new(&scene.authority, SERVER);
         server.renew(&scene.authority.issue_between(&[SERVER], from, to));
-        let running = Running::start(&server_config(&server), &server.tls(), BUDGET);
+        let running = Running::start(&server_config(&server), &server.tls(), BUDGET, vec![]);
         let refusal = call(&mut connect(&scene.client.tls(), &running.peer), "Look").await.unwrap_err();
         for part in [reason, "spiffe://example.org/server, serial", &to.date().to_string()] {
             assert!(refusal.message().contains(part), "{:?} does not say {part:?}", refusal.message());
