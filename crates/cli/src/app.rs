@@ -59,6 +59,7 @@ async fn dispatch(command: Command, config: ClientConfig, global: &Global) -> an
         Command::Plan(arguments) => arguments.run(&session).await,
         Command::Sync(arguments) => arguments.run(&session).await,
         Command::Audit(command) => command.run(&session).await,
+        Command::Keys(command) => command.run(&session).await,
         Command::Dev(_) | Command::DevService(_) | Command::Pki(_) | Command::Completion { .. } => Ok(()),
     }
 }

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::{adopt, audit, cluster, credential, dev, grant, link, output::Format, pki, plan, status, sync};
+use crate::{
+    adopt, audit, cluster, credential, dev, grant, keys, link, output::Format, pki, plan, status, sync,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -86,6 +88,9 @@ pub(crate) enum Command {
         #[arg(value_parser = shell)]
         shell: Shell,
     },
+    /// The keys that wrap what credential-store keeps
+    #[command(subcommand, after_help = keys::EXAMPLES)]
+    Keys(keys::Command),
 }
 
 fn shell(text: &str) -> Result<Shell, String> {
@@ -113,6 +118,7 @@ impl Command {
             Self::Audit(_) => "pullpass audit list",
             Self::Pki(_) => "pullpass pki",
             Self::Completion { .. } => "pullpass completion",
+            Self::Keys(command) => command.title(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The `pullpass` command: declares and watches image pull secrets and grants over gRPC.
 //!
 //! ```text
-//!  main ─► args::Cli ─► app::run ─► credential, link, grant, cluster, status, plan, sync, audit ─► client::Session ─► services
+//!  main ─► args::Cli ─► app::run ─► credential, link, grant, cluster, status, plan, sync, audit, keys ─► client::Session ─► services
 //!                                 ├► adopt                   the same, and kubectl
 //!                                 ├► pki, completion         nothing but files            output ─► stdout
 //!                                 └► dev                      the services themselves      failure ─► stderr, exit code
@@ -23,6 +23,7 @@ mod files;
 mod grant;
 mod input;
 mod json;
+mod keys;
 mod link;
 mod output;
 pub mod pki;

@@ -10,7 +10,10 @@ use std::time::Duration;
 use fake::{Script, World, folder, pullpass};
 use pullpass_api::{
     applier::v1::{Action, PlanSyncResponse, PlannedChange},
-    credential::v1::{Credential, CredentialVersion, RegistryEntry, RegistryLogin, material::Source},
+    credential::v1::{
+        Credential, CredentialVersion, GetKeyStatusResponse, KeyEncryptionKey, KeyProvider, RegistryEntry,
+        RegistryLogin, RewrapDataKeysResponse, material::Source,
+    },
     grant::v1::{
         ClusterStatus, SecretLink, SyncReason, SyncState, SyncStatus, SyncedVersion, WatchSyncStatusResponse,
     },
@@ -375,4 +378,63 @@ async fn an_authority_issues_what_it_is_asked_for() {
     assert_eq!(run(issue("/platform/portal")).await.code, Some(1), "nothing is overwritten");
     let keys = format!("pki keys --dir {}", dir.display());
     assert_eq!((run(keys.clone()).await.code, run(keys).await.code), (Some(0), Some(1)));
+}
+
+#[tokio::test]
+async fn keys_are_rotated_batch_by_batch_and_the_sum_is_told() {
+    let world = World::start(Script::default());
+    let step = |rewrapped, done, removed: &[&str]| RewrapDataKeysResponse {
+        rewrapped,
+        done,
+        key_encryption_key: "new".into(),
+        removed_provider_key_ids: removed.iter().map(ToString::to_string).collect(),
+    };
+    world.script().rewraps =
+        vec![step(256, false, &[]), step(0, false, &[]), step(44, false, &[]), step(0, true, &["k1"])];
+    let run = world.run("keys rotate -o json").await;
+    assert_eq!(run.code, Some(0), "{run:?}");
+    let rotated: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!((&rotated["rewrapped"], &rotated["done"]), (&300.into(), &true.into()));
+    assert!(run.stderr.contains("KMS key k1") && run.stderr.contains("make a backup"), "{run:?}");
+
+    world.script().refusal =
+        Some(status::retry(Code::Unavailable, "KEY_PROVIDER_UNAVAILABLE", "gone", Duration::from_secs(10)));
+    world.script().rewraps = vec![step(256, false, &[])];
+    let run = world.run("keys rotate").await;
+    assert_eq!(run.code, Some(1), "{run:?}");
+    for part in
+        ["256 data keys were re-wrapped", "again to go on", "KEY_PROVIDER_UNAVAILABLE", "try again in 10"]
+    {
+        assert!(run.stderr.contains(part), "{part} is not in {}", run.stderr);
+    }
+}
+
+#[tokio::test]
+async fn the_key_status_is_a_table_and_its_advice_is_not_data() {
+    let world = World::start(Script::default());
+    let key = |id: &str, current, versions| KeyEncryptionKey {
+        id: id.into(),
+        provider_key_id: format!("kms-{id}"),
+        current,
+        loaded: true,
+        versions,
+        ..Default::default()
+    };
+    world.script().key_status = GetKeyStatusResponse {
+        provider: KeyProvider::Kms.into(),
+        keys: vec![key("old", false, 3), key("new", true, 5)],
+        ..Default::default()
+    };
+    let run = world.run("keys status").await;
+    assert_eq!(run.code, Some(0), "{run:?}");
+    let rows: Vec<Vec<_>> =
+        run.stdout.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(
+        rows,
+        [["old", "unknown", "kms-old", "former", "3"], ["new", "unknown", "kms-new", "current", "5"]]
+    );
+    assert!(run.stderr.contains("3 versions hang on former keys"), "{run:?}");
+    let json: serde_json::Value =
+        serde_json::from_str(&world.run("keys status -o json").await.stdout).unwrap();
+    assert_eq!((&json["provider"], &json["keys"][1]["versions"]), (&"KEY_PROVIDER_KMS".into(), &5.into()));
 }

@@ -76,6 +76,8 @@ fn what_is_well_formed_is_accepted() {
         "pki issue --dir d --identity /platform/portal --out p",
         "pki keys --dir d",
         "completion zsh",
+        "keys status -o json",
+        "keys rotate",
     ] {
         if let Err(error) = parse(line) {
             panic!("`{line}` was refused: {error}");
