@@ -32,6 +32,8 @@ const IN_FLIGHT: usize = 8;
 const LIMIT: Duration = Duration::from_secs(10);
 /// How credential-store says that a credential of the link does not exist.
 const NO_CREDENTIAL: &str = "CREDENTIAL_NOT_FOUND";
+/// How it says that the ticket was issued by way of another certificate of ours.
+const OTHER_CERTIFICATE: &str = "TICKET_OTHER_CERTIFICATE";
 /// What waits for a credential to be made is told by the watch; this is only in case it is not.
 const SELDOM: Duration = Duration::from_secs(30);
 
@@ -71,7 +73,7 @@ impl Fetcher {
         let span = tracing::info_span!("fetch material", link = %order.link);
         telemetry::continue_trace(&span, &order.trace);
         let failures = self.shared.with(|state| state.materials.failures(&order.link));
-        let answer = self.fetch(&order).instrument(span).await;
+        let answer = by_one_certificate(|| self.fetch(&order)).instrument(span).await;
         crate::metrics::fetched(answer.is_ok());
         let answer = answer.map_err(|status| {
             let failure = failure(&order, &status, failures);
@@ -81,7 +83,18 @@ impl Fetcher {
         self.shared.with(|state| state.fetched(&order, answer, Instant::now()));
     }
 
+    /// A ticket holds for the certificate by which it was asked for. Where ours was replaced between the two calls, both
+    /// go by the new one the second time.
     async fn fetch(&self, order: &Order) -> Result<Rendered, Status> {
+        match self.fetch_once(order).await {
+            Err(status) if told(&status).as_deref() == Some(OTHER_CERTIFICATE) => {
+                self.fetch_once(order).await
+            }
+            ended => ended,
+        }
+    }
+
+    async fn fetch_once(&self, order: &Order) -> Result<Rendered, Status> {
         let request = IssueTicketRequest { secret_link: order.link.to_string() };
         let issued = limited(self.grant_manager.clone().issue_ticket(request)).await;
         failpoint::pass("after", "ticket");
@@ -89,6 +102,18 @@ impl Fetcher {
         let fetched = limited(self.credential_store.clone().fetch_pull_secret(request)).await?.into_inner();
         failpoint::pass("after", "fetch");
         rendered(order, fetched)
+    }
+}
+
+/// A ticket holds for the certificate by which it was asked for. Where ours was replaced between the two calls, both go by
+/// the new one the second time.
+async fn by_one_certificate<T, F>(fetch: impl Fn() -> F) -> Result<T, Status>
+where
+    F: Future<Output = Result<T, Status>>,
+{
+    match fetch().await {
+        Err(status) if told(&status).as_deref() == Some(OTHER_CERTIFICATE) => fetch().await,
+        ended => ended,
     }
 }
 
@@ -107,9 +132,14 @@ fn rendered(order: &Order, fetched: FetchPullSecretResponse) -> Result<Rendered,
     Ok(Rendered::new(&bytes, order.secret_type, versions.collect()))
 }
 
-fn failure(order: &Order, status: &Status, failures: u32) -> Failure {
+/// The reason of a refusal for programs, if it has one.
+fn told(status: &Status) -> Option<String> {
     let details = status.get_error_details();
-    let told = details.error_info().map(|info| info.reason.clone()).filter(|reason| !reason.is_empty());
+    details.error_info().map(|info| info.reason.clone()).filter(|reason| !reason.is_empty())
+}
+
+fn failure(order: &Order, status: &Status, failures: u32) -> Failure {
+    let told = told(status);
     let absent = told.as_deref() == Some(NO_CREDENTIAL);
     let (standing, code) = match status.code() {
         _ if absent => (Standing::Pending, NO_CREDENTIAL.to_owned()),
@@ -123,7 +153,7 @@ fn failure(order: &Order, status: &Status, failures: u32) -> Failure {
     let message = format!("the content for {} could not be fetched: {}", order.link, status.message());
     let reason =
         Reason { standing, code: code.into(), ..Reason::pending("", "Secret", order.link.id(), message) };
-    let asked = details.retry_info().and_then(|info| info.retry_delay).unwrap_or_default();
+    let asked = status.get_error_details().retry_info().and_then(|info| info.retry_delay).unwrap_or_default();
     let delay = if absent { SELDOM } else { jittered(failures + 1) };
     Failure { reason, retry_after: delay.max(asked) }
 }
@@ -149,6 +179,19 @@ mod tests {
             let failure = failure(&testing::order("web"), &status, 0);
             assert_eq!((failure.reason.standing, &*failure.reason.code), (standing, code));
             assert!(failure.reason.message.contains(status.message()));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_fetch_is_repeated_once_when_our_certificate_was_replaced_amid_it_and_only_then() {
+        for (reason, expected) in [(OTHER_CERTIFICATE, 2), ("TICKET_EXPIRED", 1)] {
+            let attempts = std::sync::atomic::AtomicU32::new(0);
+            let fetch = async || {
+                attempts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                Err::<(), _>(pullpass_runtime::status::with_reason(Code::PermissionDenied, reason, "no", []))
+            };
+            by_one_certificate(&fetch).await.expect_err("refused each time");
+            assert_eq!(attempts.into_inner(), expected, "{reason}");
         }
     }
 

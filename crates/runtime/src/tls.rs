@@ -161,8 +161,9 @@ impl Tls {
         let problem = match self.reload() {
             Ok(false) => None,
             Ok(true) => {
-                let certificate = self.current().facts.to_string();
-                tracing::info!(certificate, "certificates reloaded");
+                let now = self.current();
+                let (certificate, authorities) = (now.facts.to_string(), now.authorities.len());
+                tracing::info!(certificate, authorities, "certificates reloaded");
                 None
             }
             Err(error) => Some(format!("{:#}", anyhow::Error::from(error))),
