@@ -3,8 +3,10 @@
 mod authority;
 mod command;
 mod keys;
+mod rotation;
 
 pub use authority::Authority;
 pub use keys::Keys;
+pub use rotation::Step;
 
 pub(crate) use command::{Command, EXAMPLES, run};

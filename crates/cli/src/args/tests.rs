@@ -74,6 +74,8 @@ fn what_is_well_formed_is_accepted() {
         "audit list --limit 5",
         "pki init --dir d --trust-domain t",
         "pki issue --dir d --identity /platform/portal --out p",
+        "pki issue --dir d --identity /platform/portal --out p --replace",
+        "pki rotate-authority begin --dir d",
         "pki keys --dir d",
         "completion zsh",
         "keys status -o json",

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use pullpass_runtime::{Clock, SpiffeId, config::TlsConfig};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    KeyUsagePurpose, PublicKeyData as _, SanType,
 };
 use time::Duration;
 use x509_parser::prelude::{FromDer as _, ParsedExtension, X509Certificate};
@@ -40,11 +40,7 @@ impl Authority {
         files::private_folder(folder)?;
         let (certificate, key) = (folder.join("ca.pem"), folder.join("ca.key"));
         files::none_exists([certificate.as_path(), key.as_path()])?;
-        let pair = KeyPair::generate().context("failed to make the authority's key")?;
-        let own = authority_params(trust_domain, &Clock::system()).self_signed(&pair);
-        let own = own.context("failed to make the authority's certificate")?;
-        files::create(&key, PRIVATE, pair.serialize_pem().as_bytes())?;
-        files::create(&certificate, PUBLIC, own.pem().as_bytes())?;
+        make(&certificate, &key, trust_domain)?;
         Self::open(folder)
     }
 
@@ -58,6 +54,12 @@ impl Authority {
             .with_context(|| format!("failed to read {}: {remedy}", key.display()))?;
         let pair =
             KeyPair::from_pem(&pair).with_context(|| format!("{} is no private key", key.display()))?;
+        anyhow::ensure!(
+            public_key(&pem).is_some_and(|public| public == pair.subject_public_key_info()),
+            "{} is not the key of the first certificate in {}: if the authority is being changed, repeat `pullpass pki rotate-authority switch`",
+            key.display(),
+            certificate.display()
+        );
         let issuer = Issuer::from_ca_cert_pem(&pem, pair)
             .with_context(|| format!("{} is no authority's certificate", certificate.display()))?;
         let trust_domain = trust_domain(&pem)
@@ -97,15 +99,19 @@ impl Authority {
         Ok(files)
     }
 
+    /// The same in the place of those that are there.
+    pub fn renew(&self, id: &SpiffeId, prefix: &Path) -> anyhow::Result<TlsConfig> {
+        let files = self.files(prefix);
+        let (certificate, key) = self.sign(id)?;
+        files::replace(&files.key, PRIVATE, key.as_bytes())?;
+        files::replace(&files.certificate, PUBLIC, certificate.as_bytes())?;
+        Ok(files)
+    }
+
     /// The certificate for `id` at `{prefix}.pem` if there is a good one for a while yet, or else a new one in its place.
     pub(crate) fn ensure(&self, id: &SpiffeId, prefix: &Path) -> anyhow::Result<TlsConfig> {
         let files = self.files(prefix);
-        if !self.is_good(id, &files) {
-            let (certificate, key) = self.sign(id)?;
-            files::replace(&files.key, PRIVATE, key.as_bytes())?;
-            files::replace(&files.certificate, PUBLIC, certificate.as_bytes())?;
-        }
-        Ok(files)
+        if self.is_good(id, &files) { Ok(files) } else { self.renew(id, prefix) }
     }
 
     fn files(&self, prefix: &Path) -> TlsConfig {
@@ -151,6 +157,16 @@ impl Authority {
     }
 }
 
+/// Makes an authority's key and its certificate, which must not exist yet.
+pub(super) fn make(certificate: &Path, key: &Path, trust_domain: &str) -> anyhow::Result<()> {
+    let pair = KeyPair::generate().context("failed to make the authority's key")?;
+    let own = authority_params(trust_domain, &Clock::system()).self_signed(&pair);
+    let own = own.context("failed to make the authority's certificate")?;
+    let pem = Zeroizing::new(pair.serialize_pem());
+    files::create(key, PRIVATE, pem.as_bytes())?;
+    files::create(certificate, PUBLIC, own.pem().as_bytes())
+}
+
 fn authority_params(trust_domain: &str, clock: &Clock) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name.remove(DnType::CommonName);
@@ -177,6 +193,11 @@ fn read<T>(pem: &str, find: impl FnOnce(&X509Certificate<'_>) -> Option<T>) -> O
 
 fn trust_domain(pem: &str) -> Option<String> {
     read(pem, |c| c.subject().iter_common_name().next().and_then(|n| n.as_str().ok().map(str::to_owned)))
+}
+
+/// The public key in the certificate, as DER.
+fn public_key(pem: &str) -> Option<Vec<u8>> {
+    read(pem, |c| Some(c.public_key().raw.to_vec()))
 }
 
 /// The id of the key in the certificate.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{Authority, Keys};
+use super::{Authority, Keys, Step};
 use crate::output::{self, Format, note};
 
 pub(crate) const EXAMPLES: &str = "\
@@ -13,9 +13,10 @@ Examples:
   pullpass pki init --dir ./pki --trust-domain example.org
   pullpass pki issue --dir ./pki --identity /platform/portal --out ./portal
   pullpass pki issue --dir ./pki --identity spiffe://example.org/applier/prod --out ./applier
+  pullpass pki rotate-authority begin --dir ./pki
   pullpass pki keys --dir ./keys
 
-For development and tests: in production, cert-manager or SPIRE issue the certificates. Nothing is ever overwritten.";
+For development and tests: in production, cert-manager or SPIRE issue the certificates. Nothing is overwritten without being told to.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -27,6 +28,17 @@ pub(crate) enum Command {
         after_help = "Examples:\n  pullpass pki issue --dir ./pki --identity /platform/portal --out ./portal"
     )]
     Issue(Issue),
+    /// Goes over to a new authority in three steps, so that nobody is refused in between
+    #[command(
+        after_help = "Examples:\n  pullpass pki rotate-authority begin --dir ./pki\n  pullpass pki rotate-authority switch --dir ./pki\n  pullpass pki rotate-authority finish --dir ./pki"
+    )]
+    RotateAuthority {
+        /// Which step
+        step: Step,
+        /// The folder of the authority
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+    },
     /// Makes the key that seals credentials and the pair that signs and checks tickets
     #[command(after_help = "Examples:\n  pullpass pki keys --dir ./keys")]
     Keys {
@@ -57,6 +69,9 @@ pub(crate) struct Issue {
     /// Where to write PREFIX.pem and PREFIX.key
     #[arg(long, value_name = "PREFIX")]
     out: PathBuf,
+    /// Renew: put them in the place of those that are there
+    #[arg(long)]
+    replace: bool,
 }
 
 /// Data is the paths of the files that were made.
@@ -67,12 +82,16 @@ pub(crate) fn run(command: Command, format: Format) -> anyhow::Result<()> {
             note(&format!("made an authority for the trust domain {trust_domain}"));
             vec![("authority", dir.join("ca.pem")), ("authorityKey", dir.join("ca.key"))]
         }
-        Command::Issue(Issue { dir, identity, out }) => {
+        Command::Issue(Issue { dir, identity, out, replace }) => {
             let authority = Authority::open(&dir)?;
             let id = authority.identity(&identity)?;
-            let files = authority.issue(&id, &out)?;
+            let files = if replace { authority.renew(&id, &out) } else { authority.issue(&id, &out) }?;
             note(&format!("issued a certificate for {id}"));
             vec![("certificate", files.certificate), ("key", files.key), ("authorities", files.authorities)]
+        }
+        Command::RotateAuthority { step, dir } => {
+            note(step.take(&dir)?);
+            vec![("authority", dir.join("ca.pem")), ("authorityKey", dir.join("ca.key"))]
         }
         Command::Keys { dir } => {
             let keys = Keys::create(&dir)?;
