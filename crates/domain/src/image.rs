@@ -7,7 +7,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Longest repository path, without the host.
+/// Longest repository path, without the host; with the `library/` that Docker Hub's own images are given.
 const MAX_PATH: usize = 255;
 /// Longest tag.
 const MAX_TAG: usize = 128;
@@ -53,10 +53,11 @@ impl ImageRef {
         let (host, path) = split_host(name);
         // A host with an underscore passes the grammar as a first path component.
         let host_is_valid = is_host(host) || is_path_component(host);
-        if !host_is_valid || path.len() > MAX_PATH || !path.split('/').all(is_path_component) {
+        if !host_is_valid || !path.split('/').all(is_path_component) {
             return Err(invalid());
         }
-        Ok(Self::normalised(host, path))
+        let image = Self::normalised(host, path);
+        if image.path.len() > MAX_PATH { Err(invalid()) } else { Ok(image) }
     }
 
     fn normalised(host: &str, path: &str) -> Self {
@@ -207,6 +208,17 @@ mod tests {
         ] {
             assert_eq!(repository(reference).as_deref(), Some("quay.io:443/a/b"), "{reference}");
         }
+    }
+
+    #[test]
+    fn the_library_that_is_added_counts_for_the_longest_path() {
+        let just = "a".repeat(MAX_PATH - "library/".len());
+        assert_eq!(repository(&just), Some(format!("docker.io/library/{just}")));
+        for too_long in [format!("{just}a"), format!("docker.io/{just}a")] {
+            assert_eq!(repository(&too_long), None, "what is shown must be a reference itself");
+        }
+        assert!(repository(&"a".repeat(MAX_PATH)).is_none());
+        assert!(repository(&format!("quay.io/{}", "a".repeat(MAX_PATH))).is_some());
     }
 
     #[test]
