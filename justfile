@@ -10,7 +10,7 @@ default:
     @{{ just_executable() }} --list --unsorted
 
 # everything: format, lints, unit, property and integration tests, those on the real API server included
-test: lint setup unit e2e
+test: lint setup unit fuzz e2e
     cargo test --locked --workspace --doc
 
 # walk every procedure on a real API server and a real registry; --keep leaves it running
@@ -20,6 +20,10 @@ demo *ARGS: setup build
 # unit and property tests only
 unit:
     cargo test --locked --workspace --lib --bins
+
+# what strangers can send, sent at random: [TARGET…] [--seconds N]; 5 seconds each without
+fuzz *ARGS: setup
+    {{ dev }}/fuzz "$@"
 
 # the end-to-end scenarios whose names contain NAME (all of them without)
 e2e *NAME: setup build
@@ -33,6 +37,7 @@ bench-fanout *ARGS: setup
 # format check, clippy, buf lint, cargo-deny
 lint: setup
     cargo fmt --all --check
+    cargo fmt --manifest-path fuzz/Cargo.toml --check
     cargo clippy --locked --workspace --all-targets --quiet -- --deny warnings
     "$({{ dev }}/tool buf)" lint
     "$({{ dev }}/tool cargo-deny)" --log-level error check bans licenses sources
@@ -44,6 +49,7 @@ advisories: setup
 # format the code
 fmt:
     cargo fmt --all
+    cargo fmt --manifest-path fuzz/Cargo.toml
 
 # the rustdoc of all crates
 doc:

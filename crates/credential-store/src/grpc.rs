@@ -1,6 +1,6 @@
 //! The handlers: convert, call, convert. Who may call is decided before; what a ticket is bound to, in `fetch`.
 
-mod convert;
+pub(crate) mod convert;
 
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use pullpass_api::credential::v1::{self as wire, credential_store_server::CredentialStore};

@@ -20,6 +20,8 @@ pub mod config;
 mod credentials;
 mod error;
 mod fetch;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod grpc;
 mod keys;
 mod metrics;

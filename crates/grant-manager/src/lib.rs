@@ -17,6 +17,8 @@ mod config;
 mod declarations;
 mod desired;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod grpc;
 mod leaving;
 mod manager;

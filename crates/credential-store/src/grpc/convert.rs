@@ -31,12 +31,12 @@ const LARGEST_PAGE: u32 = 1000;
 const LARGEST_PAGE_BYTES: usize = 2 * 1024 * 1024;
 const LONGEST_DESCRIPTION: usize = 1024;
 
-pub(super) fn field<T>(name: &str, parsed: Result<T, impl Display>) -> Result<T, Error> {
+pub(crate) fn field<T>(name: &str, parsed: Result<T, impl Display>) -> Result<T, Error> {
     parsed.map_err(|problem| Error::new(name, problem))
 }
 
 /// Takes the message over, so that the material in it is wiped whatever comes of it.
-pub(super) fn material(message: Option<wire::Material>) -> Result<DockerConfig, Error> {
+pub(crate) fn material(message: Option<wire::Material>) -> Result<DockerConfig, Error> {
     match message.and_then(|material| material.source) {
         None => Err(Error::new("material", "is missing: give a docker config or a login")),
         Some(Source::DockerConfig(bytes)) => {
@@ -65,7 +65,7 @@ fn login_field(error: &docker_config::Error) -> &'static str {
     }
 }
 
-pub(super) fn description(field: &str, text: String) -> Result<String, Error> {
+pub(crate) fn description(field: &str, text: String) -> Result<String, Error> {
     if text.chars().count() > LONGEST_DESCRIPTION {
         return Err(Error::new(field, format!("is longer than {LONGEST_DESCRIPTION} characters")));
     }
@@ -73,7 +73,7 @@ pub(super) fn description(field: &str, text: String) -> Result<String, Error> {
 }
 
 /// None if there is none; else in the one form in which it is compared.
-pub(super) fn request_id(text: &str) -> Result<Option<String>, Error> {
+pub(crate) fn request_id(text: &str) -> Result<Option<String>, Error> {
     if text.is_empty() {
         return Ok(None);
     }
@@ -81,7 +81,7 @@ pub(super) fn request_id(text: &str) -> Result<Option<String>, Error> {
     Ok(Some(id.to_string()))
 }
 
-pub(super) fn only_description(mask: Option<&prost_types::FieldMask>) -> Result<(), Error> {
+pub(crate) fn only_description(mask: Option<&prost_types::FieldMask>) -> Result<(), Error> {
     let paths = mask.map(|mask| mask.paths.as_slice()).unwrap_or_default();
     match paths.iter().find(|path| *path != "description") {
         Some(other) => {
@@ -92,11 +92,11 @@ pub(super) fn only_description(mask: Option<&prost_types::FieldMask>) -> Result<
     }
 }
 
-pub(super) fn revision(field: &str, revision: i64) -> Result<i64, Error> {
+pub(crate) fn revision(field: &str, revision: i64) -> Result<i64, Error> {
     if revision < 0 { Err(Error::new(field, "must not be negative")) } else { Ok(revision) }
 }
 
-pub(super) fn page_size(size: i32) -> Result<u32, Error> {
+pub(crate) fn page_size(size: i32) -> Result<u32, Error> {
     match u32::try_from(size) {
         Ok(0) => Ok(DEFAULT_PAGE),
         Ok(size) => Ok(size.min(LARGEST_PAGE)),
@@ -105,7 +105,7 @@ pub(super) fn page_size(size: i32) -> Result<u32, Error> {
 }
 
 /// The name that the page before ended with; empty before the first.
-pub(super) fn credential_page_token(token: &str) -> Result<String, Error> {
+pub(crate) fn credential_page_token(token: &str) -> Result<String, Error> {
     match token {
         "" => Ok(String::new()),
         id => CredentialName::from_id(id).map(|name| name.to_string()).map_err(|_| foreign_token()),
@@ -113,7 +113,7 @@ pub(super) fn credential_page_token(token: &str) -> Result<String, Error> {
 }
 
 /// The sequence that the page before ended with; 0 before the first.
-pub(super) fn audit_page_token(token: &str) -> Result<i64, Error> {
+pub(crate) fn audit_page_token(token: &str) -> Result<i64, Error> {
     match token {
         "" => Ok(0),
         token => token.parse().map_err(|_| foreign_token()),
@@ -125,7 +125,7 @@ fn foreign_token() -> Error {
 }
 
 /// `credentials` are one more than asked for, if there are more.
-pub(super) fn credential_page(credentials: Vec<Credential>, size: u32) -> wire::ListCredentialsResponse {
+pub(crate) fn credential_page(credentials: Vec<Credential>, size: u32) -> wire::ListCredentialsResponse {
     let (wanted, found) = (size as usize, credentials.len());
     let mut page = wire::ListCredentialsResponse::default();
     let (mut last, mut bytes) = (String::new(), 0);
@@ -146,7 +146,7 @@ pub(super) fn credential_page(credentials: Vec<Credential>, size: u32) -> wire::
 }
 
 /// `events` are one more than asked for, if there are more.
-pub(super) fn audit_page(mut events: Vec<AuditEvent>, size: u32) -> wire::ListAuditEventsResponse {
+pub(crate) fn audit_page(mut events: Vec<AuditEvent>, size: u32) -> wire::ListAuditEventsResponse {
     let more = events.len() > size as usize;
     events.truncate(size as usize);
     let last = events.last().map(|event| event.sequence.to_string());
@@ -169,7 +169,7 @@ fn audit_event(event: AuditEvent) -> WireAuditEvent {
     }
 }
 
-pub(super) fn credential(credential: Credential) -> wire::Credential {
+pub(crate) fn credential(credential: Credential) -> wire::Credential {
     wire::Credential {
         etag: credential.etag(),
         name: credential.name.to_string(),
@@ -196,7 +196,7 @@ fn version(version: Version) -> wire::CredentialVersion {
     }
 }
 
-pub(super) fn fetched(fetched: Fetched) -> wire::FetchPullSecretResponse {
+pub(crate) fn fetched(fetched: Fetched) -> wire::FetchPullSecretResponse {
     let versions = fetched.versions.into_iter();
     wire::FetchPullSecretResponse {
         // From here on it is tonic's, which does not wipe what it has sent.
@@ -207,7 +207,7 @@ pub(super) fn fetched(fetched: Fetched) -> wire::FetchPullSecretResponse {
     }
 }
 
-pub(super) fn event(event: Event) -> wire::WatchCredentialsResponse {
+pub(crate) fn event(event: Event) -> wire::WatchCredentialsResponse {
     let what = match event.what {
         What::Changed(head) => watch_wire::Event::Changed(wire::CredentialChange {
             name: head.name,

@@ -1,0 +1,127 @@
+//! A door for the fuzz targets of `fuzz/`, which are no part of this crate. It exists only under `--cfg fuzzing`.
+
+use std::path::Path;
+
+use prost::Message;
+use pullpass_api::{convert::Error, credential::v1 as wire, ticket::Claims};
+use pullpass_domain::{name::CredentialName, secret::SecretBytes};
+use pullpass_runtime::PeerIdentity;
+use time::OffsetDateTime;
+
+use crate::{
+    grpc::convert,
+    seal::{Place, Sealed, Sealer},
+    ticket::{self, Verifier},
+};
+
+/// Tickets as `FetchPullSecret` checks them.
+#[derive(Debug)]
+pub struct Tickets(Verifier);
+
+impl Tickets {
+    /// With the issuer's public key, a PEM file.
+    pub fn load(public_key: &Path) -> Option<Self> {
+        Verifier::load(public_key).ok().map(Self)
+    }
+
+    /// What a ticket says, or why it is refused.
+    pub fn read(&self, ticket: &str) -> Result<Claims, String> {
+        self.0.read(ticket).map_err(|refusal| format!("{refusal} {refusal:?}"))
+    }
+
+    /// The credentials that it allows `peer` now, or why it is refused.
+    pub fn check(claims: &Claims, peer: &PeerIdentity, now: OffsetDateTime) -> Result<Vec<String>, String> {
+        let allowed = ticket::check(claims, peer, now).map_err(|refusal| format!("{refusal} {refusal:?}"))?;
+        Ok(allowed.credentials.iter().map(ToString::to_string).collect())
+    }
+}
+
+/// A row as the database keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// Which key-encryption key it hangs on.
+    pub key_id: String,
+    /// The data key, wrapped.
+    pub data_key: Vec<u8>,
+    /// The material, encrypted.
+    pub ciphertext: Vec<u8>,
+}
+
+/// Where a row belongs: uid, id and version of a credential.
+pub type Belonging<'a> = (&'a str, &'a CredentialName, i64);
+
+/// Seals and opens rows.
+#[derive(Debug)]
+pub struct Records(Sealer);
+
+impl Records {
+    /// Under this key-encryption key.
+    pub fn new(key: &[u8; 32]) -> Option<Self> {
+        Sealer::new(key).ok().map(Self)
+    }
+
+    /// A row that holds `material`.
+    pub fn seal(&self, (uid, name, version): Belonging<'_>, material: &SecretBytes) -> Option<Row> {
+        let sealed = self.0.seal(Place { uid, name, version }, material).ok()?;
+        Some(Row { key_id: sealed.key_id, data_key: sealed.data_key, ciphertext: sealed.ciphertext })
+    }
+
+    /// What a row holds, or why it does not open.
+    pub fn open(&self, (uid, name, version): Belonging<'_>, row: Row) -> Result<SecretBytes, String> {
+        let sealed = Sealed { key_id: row.key_id, data_key: row.data_key, ciphertext: row.ciphertext };
+        let opened = self.0.open(Place { uid, name, version }, &sealed);
+        opened.map_err(|error| format!("{error} {error:?}"))
+    }
+}
+
+/// Decodes a message and converts it as the handler of the RPC does. None if it is no message, or none of this service.
+pub fn convert(rpc: &str, message: &[u8]) -> Option<Result<(), Error>> {
+    Some(match rpc {
+        "CreateCredential" => wire::CreateCredentialRequest::decode(message).ok().map(create)?,
+        "AddCredentialVersion" => wire::AddCredentialVersionRequest::decode(message).ok().map(add_version)?,
+        "GetCredential" => {
+            wire::GetCredentialRequest::decode(message).ok().map(|it| name("name", &it.name))?
+        }
+        "ListCredentials" => wire::ListCredentialsRequest::decode(message).ok().map(list)?,
+        "UpdateCredential" => wire::UpdateCredentialRequest::decode(message).ok().map(update)?,
+        "WatchCredentials" => wire::WatchCredentialsRequest::decode(message)
+            .ok()
+            .map(|it| convert::revision("after_revision", it.after_revision).map(drop))?,
+        "ListAuditEvents" => wire::ListAuditEventsRequest::decode(message).ok().map(list_audit_events)?,
+        _ => return None,
+    })
+}
+
+fn name(field: &str, name: &str) -> Result<(), Error> {
+    convert::field(field, CredentialName::parse(name)).map(drop)
+}
+
+fn create(message: wire::CreateCredentialRequest) -> Result<(), Error> {
+    convert::material(message.material)?;
+    convert::field("credential_id", CredentialName::from_id(message.credential_id))?;
+    convert::description("description", message.description)?;
+    convert::request_id(&message.request_id).map(drop)
+}
+
+fn add_version(message: wire::AddCredentialVersionRequest) -> Result<(), Error> {
+    convert::material(message.material)?;
+    name("name", &message.name)?;
+    convert::request_id(&message.request_id).map(drop)
+}
+
+fn list(message: wire::ListCredentialsRequest) -> Result<(), Error> {
+    convert::page_size(message.page_size)?;
+    convert::credential_page_token(&message.page_token).map(drop)
+}
+
+fn update(message: wire::UpdateCredentialRequest) -> Result<(), Error> {
+    let new = message.credential.unwrap_or_default();
+    name("credential.name", &new.name)?;
+    convert::only_description(message.update_mask.as_ref())?;
+    convert::description("credential.description", new.description).map(drop)
+}
+
+fn list_audit_events(message: wire::ListAuditEventsRequest) -> Result<(), Error> {
+    convert::page_size(message.page_size)?;
+    convert::audit_page_token(&message.page_token).map(drop)
+}
