@@ -19,6 +19,7 @@ mod frames;
 pub mod identity;
 mod limit;
 mod observe;
+pub mod private_file;
 pub mod process;
 pub mod role;
 pub mod server;
