@@ -91,9 +91,16 @@ impl Error {
             Self::KeyRemoved => (Code::Unavailable, "KEY_REMOVED"),
             Self::Database(D::Busy) => (Code::Unavailable, "DATABASE_BUSY"),
             Self::Database(D::RequestReused { .. }) => (Code::InvalidArgument, "REQUEST_ID_REUSED"),
-            Self::Database(D::Create { .. } | D::Open { .. } | D::Migrate { .. } | D::Sql(_)) => {
-                (Code::Internal, "DATABASE_FAILED")
-            }
+            Self::Database(D::Unreachable(_)) => (Code::Unavailable, "DATABASE_UNREACHABLE"),
+            Self::Database(
+                D::Create { .. }
+                | D::Password(_)
+                | D::NotText(_)
+                | D::NoUser(_)
+                | D::Open { .. }
+                | D::Migrate { .. }
+                | D::Sql(_),
+            ) => (Code::Internal, "DATABASE_FAILED"),
         }
     }
 
@@ -142,6 +149,7 @@ mod tests {
     fn every_error_tells_its_code_and_reason_to_people_and_programs() {
         let name = || CredentialName::from_id("quay").unwrap();
         let refused = |refusal| Error::Ticket(refusal);
+        let cut = sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into());
         let cases = [
             (Error::Exists(name()), Code::AlreadyExists, "CREDENTIAL_EXISTS"),
             (Error::NotFound(name()), Code::NotFound, "CREDENTIAL_NOT_FOUND"),
@@ -166,6 +174,7 @@ mod tests {
             ),
             (Error::KeyRemoved, Code::Unavailable, "KEY_REMOVED"),
             (Error::Database(pullpass_database::Error::Busy), Code::Unavailable, "DATABASE_BUSY"),
+            (Error::from(cut), Code::Unavailable, "DATABASE_UNREACHABLE"),
             (Error::from(sqlx::Error::RowNotFound), Code::Internal, "DATABASE_FAILED"),
         ];
         for (error, code, reason) in cases {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use pullpass_database::{Connection, from_micros, to_micros};
 use pullpass_domain::name::CredentialName;
 use serde::{Deserialize, Serialize};
-use sqlx::{FromRow, types::Json};
+use sqlx::FromRow;
 use time::OffsetDateTime;
 
 use crate::seal::Sealed;
@@ -100,7 +100,7 @@ pub(crate) async fn find(sql: &mut Connection, name: &CredentialName) -> Result<
 /// The first `limit` credentials after the name `after`, by name.
 pub(crate) async fn page(sql: &mut Connection, after: &str, limit: u32) -> Result<Vec<Credential>> {
     let rows = sqlx::query_as("SELECT * FROM credentials WHERE name > $1 ORDER BY name LIMIT $2");
-    let rows = rows.bind(after).bind(limit).fetch_all(&mut *sql).await?;
+    let rows = rows.bind(after).bind(i64::from(limit)).fetch_all(&mut *sql).await?;
     with_versions(sql, rows).await
 }
 
@@ -169,6 +169,8 @@ pub(crate) async fn add_version(
     version: &Version,
     sealed: Sealed,
 ) -> Result<()> {
+    let entries =
+        serde_json::to_string(&version.entries).map_err(|error| sqlx::Error::Encode(error.into()))?;
     let insert = sqlx::query(
         "INSERT INTO credential_versions \
          (uid, version, entries, creator, create_time, format, material_key_id, key_id, data_key, ciphertext) \
@@ -177,7 +179,7 @@ pub(crate) async fn add_version(
     let insert = insert
         .bind(uid)
         .bind(version.number)
-        .bind(Json(&version.entries))
+        .bind(entries)
         .bind(&version.creator)
         .bind(to_micros(version.create_time))
         .bind(sealed.format)
@@ -240,7 +242,7 @@ struct Row {
 struct VersionRow {
     uid: String,
     version: i64,
-    entries: Json<Vec<Entry>>,
+    entries: String,
     creator: String,
     create_time: i64,
     destroy_time: Option<i64>,
@@ -259,7 +261,7 @@ async fn with_versions(sql: &mut Connection, rows: Vec<Row>) -> Result<Vec<Crede
     let mut of_uid = BTreeMap::<String, Vec<Version>>::new();
     for row in versions.fetch_all(sql).await? {
         let row: VersionRow = row;
-        of_uid.entry(row.uid.clone()).or_default().push(row.into());
+        of_uid.entry(row.uid.clone()).or_default().push(row.try_into()?);
     }
     Ok(rows.into_iter().map(|row| row.with(&mut of_uid)).collect())
 }
@@ -279,14 +281,16 @@ impl Row {
     }
 }
 
-impl From<VersionRow> for Version {
-    fn from(row: VersionRow) -> Self {
-        Self {
+impl TryFrom<VersionRow> for Version {
+    type Error = sqlx::Error;
+
+    fn try_from(row: VersionRow) -> Result<Self> {
+        Ok(Self {
             number: row.version,
-            entries: row.entries.0,
+            entries: serde_json::from_str(&row.entries).map_err(|error| sqlx::Error::Decode(error.into()))?,
             create_time: from_micros(row.create_time),
             creator: row.creator,
             destroy_time: row.destroy_time.map(from_micros),
-        }
+        })
     }
 }

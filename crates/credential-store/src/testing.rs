@@ -83,7 +83,7 @@ impl Fixture {
     pub(crate) fn backup(&self, name: &str) -> PathBuf {
         let copy = self.folder.path().join(name);
         for suffix in ["", "-wal"] {
-            let file = format!("{}{suffix}", self.config.database.path.display());
+            let file = format!("{}{suffix}", self.folder.path().join("store.db").display());
             std::fs::copy(file, format!("{}{suffix}", copy.display())).unwrap();
         }
         copy
@@ -203,7 +203,7 @@ fn config(folder: &Path) -> Config {
         },
         key_encryption_key: None,
         ticket_public_key: folder.join("ticket.pub"),
-        database: DatabaseConfig { path: folder.join("store.db") },
+        database: DatabaseConfig::sqlite(&folder.join("store.db")).unwrap(),
         server: ServerConfig {
             listen: "127.0.0.1:0".parse().unwrap(),
             tls: TlsConfig {
@@ -225,7 +225,7 @@ fn config(folder: &Path) -> Config {
 pub(crate) async fn make_database_of_format_1(path: &Path, key: &[u8; 32], first: &str, second: &str) {
     let mut migrations = sqlx::migrate!();
     migrations.migrations.to_mut().retain(|migration| migration.version == 1);
-    let database = Database::open(&DatabaseConfig { path: path.to_owned() }, &migrations).await.unwrap();
+    let database = Database::open(&DatabaseConfig::sqlite(path).unwrap(), &migrations).await.unwrap();
     let kek = Kek::new(key).unwrap();
     let name = CredentialName::from_id("old").unwrap();
     let mut write = database.write().await.unwrap();

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::types::Json;
 use time::OffsetDateTime;
 
 use crate::{Database, Error, Write, from_micros, to_micros};
@@ -46,7 +45,7 @@ impl Write {
             .bind(entry.principal)
             .bind(entry.action)
             .bind(entry.resource)
-            .bind(Json(entry.details))
+            .bind(as_text(&entry.details)?)
             .bind(self.revision());
         Ok(insert.fetch_one(self.connection()).await?)
     }
@@ -60,8 +59,8 @@ impl Database {
              WHERE sequence > $1 ORDER BY sequence LIMIT $2",
         );
         let rows: Vec<Row> =
-            events.bind(sequence).bind(limit).fetch_all(self.read().await?.connection()).await?;
-        Ok(rows.into_iter().map(AuditEvent::from).collect())
+            events.bind(sequence).bind(i64::from(limit)).fetch_all(self.read().await?.connection()).await?;
+        rows.into_iter().map(AuditEvent::try_from).collect()
     }
 }
 
@@ -72,19 +71,27 @@ struct Row {
     principal: String,
     action: String,
     resource: String,
-    details: Json<BTreeMap<String, String>>,
+    details: String,
     revision: i64,
 }
 
-impl From<Row> for AuditEvent {
-    fn from(row: Row) -> Self {
+fn as_text(details: &BTreeMap<String, String>) -> Result<String, Error> {
+    serde_json::to_string(details).map_err(|error| sqlx::Error::Encode(error.into()).into())
+}
+
+impl TryFrom<Row> for AuditEvent {
+    type Error = Error;
+
+    fn try_from(row: Row) -> Result<Self, Error> {
+        let details =
+            serde_json::from_str(&row.details).map_err(|error| sqlx::Error::Decode(error.into()))?;
         let entry = AuditEntry {
             time: from_micros(row.time),
             principal: row.principal,
             action: row.action,
             resource: row.resource,
-            details: row.details.0,
+            details,
         };
-        Self { sequence: row.sequence, revision: row.revision, entry }
+        Ok(Self { sequence: row.sequence, revision: row.revision, entry })
     }
 }

@@ -1,8 +1,9 @@
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
+use pullpass_runtime::private_file;
 use sqlx::migrate::MigrateError;
 
-/// Why the database did not do what was asked.
+/// Why the database did not do what was asked. Never with a password.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file cannot be made.
@@ -13,25 +14,37 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
-    /// The file is there but is no database that we can use.
-    #[error("failed to open the database {}", path.display())]
+    /// The password cannot be had.
+    #[error("the database's password cannot be used")]
+    Password(#[from] private_file::Error),
+    /// The password is no text.
+    #[error("the database's password in {} is not UTF-8", .0.display())]
+    NotText(PathBuf),
+    /// A password for nobody.
+    #[error("the database {0} has a password_file but no user: write postgres://user@host/database")]
+    NoUser(String),
+    /// It is not there, or not a database that we can use.
+    #[error("failed to open the database {database}")]
     Open {
-        /// The file.
-        path: PathBuf,
+        /// Which.
+        database: String,
         /// Why.
         source: sqlx::Error,
     },
     /// The schema is newer than this program, or a step to the newest failed.
-    #[error("failed to bring the schema of the database {} up to date", path.display())]
+    #[error("failed to bring the schema of the database {database} up to date")]
     Migrate {
-        /// The file.
-        path: PathBuf,
+        /// Which.
+        database: String,
         /// Why.
         source: MigrateError,
     },
     /// Others kept the database busy for too long. Worth a retry.
     #[error("the database is busy")]
     Busy,
+    /// The connection was cut or refused. A write may have happened or not. Worth a retry.
+    #[error("the database cannot be reached")]
+    Unreachable(#[source] Arc<sqlx::Error>),
     /// A request id came back with something else. Not worth a retry.
     #[error("the request id {request_id} was already used for {method} of {resource}")]
     RequestReused {
@@ -44,14 +57,36 @@ pub enum Error {
     },
     /// A statement failed.
     #[error("failed to read or write the database")]
-    Sql(#[source] sqlx::Error),
+    Sql(#[source] Arc<sqlx::Error>),
 }
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        match error {
+        Arc::new(error).into()
+    }
+}
+
+impl From<Arc<sqlx::Error>> for Error {
+    fn from(error: Arc<sqlx::Error>) -> Self {
+        match &*error {
             sqlx::Error::PoolTimedOut => Self::Busy,
-            other => Self::Sql(other),
+            sqlx::Error::Io(_) => Self::Unreachable(error),
+            sqlx::Error::Database(answer) => match answer.code().as_deref() {
+                Some(code) if is_busy(code) => Self::Busy,
+                Some(code) if is_gone(code) => Self::Unreachable(error),
+                _ => Self::Sql(error),
+            },
+            _ => Self::Sql(error),
         }
     }
+}
+
+/// `SQLITE_BUSY` and its extended codes; `PostgreSQL`'s for a lock or a statement that took too long.
+fn is_busy(code: &str) -> bool {
+    matches!(code, "5" | "261" | "517" | "773" | "55P03" | "57014")
+}
+
+/// `PostgreSQL`'s for a connection that it ended, or does not accept now.
+fn is_gone(code: &str) -> bool {
+    code.starts_with("08") || matches!(code, "25P03" | "53300" | "57P01" | "57P02" | "57P03" | "57P05")
 }

@@ -2,17 +2,15 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use sqlx::SqlitePool;
+use sqlx::AnyPool;
 use tokio::{sync::watch, time::MissedTickBehavior};
 
 use crate::{Connection, Database, Error};
 
-/// How often the table is looked at for changes that nobody announced, as when a caller went away during its commit.
-const POLL: Duration = Duration::from_secs(1);
 const BATCH: u32 = 256;
 
 /// One committed change.
-#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// Its place: 1, 2, 3 …
     pub revision: i64,
@@ -34,11 +32,14 @@ impl Database {
 
     /// The first `limit` changes after `revision`, in order.
     pub async fn changes_after(&self, revision: i64, limit: u32) -> Result<Vec<Change>, Error> {
+        // sqlx cannot read a boolean of either database as one of both.
         let changes = sqlx::query_as(
-            "SELECT revision, kind, name, deleted, trace_context FROM changes \
-             WHERE revision > $1 ORDER BY revision LIMIT $2",
+            "SELECT revision, kind, name, CASE WHEN deleted THEN 1 ELSE 0 END AS deleted, trace_context \
+             FROM changes WHERE revision > $1 ORDER BY revision LIMIT $2",
         );
-        Ok(changes.bind(revision).bind(limit).fetch_all(self.read().await?.connection()).await?)
+        let changes = changes.bind(revision).bind(i64::from(limit));
+        let rows: Vec<Row> = changes.fetch_all(self.read().await?.connection()).await?;
+        Ok(rows.into_iter().map(Change::from).collect())
     }
 
     /// The revision of the last committed change, as it moves.
@@ -49,6 +50,21 @@ impl Database {
     /// Every change after `revision`, as it comes.
     pub fn follow(&self, revision: i64) -> Follower {
         Follower { database: self.clone(), latest: self.subscribe(), seen: revision, batch: VecDeque::new() }
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    revision: i64,
+    kind: String,
+    name: String,
+    deleted: i64,
+    trace_context: Option<String>,
+}
+
+impl From<Row> for Change {
+    fn from(Row { revision, kind, name, deleted, trace_context }: Row) -> Self {
+        Self { revision, kind, name, deleted: deleted != 0, trace_context }
     }
 }
 
@@ -106,8 +122,8 @@ pub(crate) fn announce(latest: &watch::Sender<i64>, revision: i64) {
     });
 }
 
-pub(crate) async fn poll(readers: SqlitePool, latest: watch::Sender<i64>) {
-    let mut ticks = tokio::time::interval(POLL);
+pub(crate) async fn poll(readers: AnyPool, latest: watch::Sender<i64>, every: Duration) {
+    let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
@@ -118,6 +134,6 @@ pub(crate) async fn poll(readers: SqlitePool, latest: watch::Sender<i64>) {
     }
 }
 
-async fn look(readers: &SqlitePool) -> Result<i64, Error> {
+async fn look(readers: &AnyPool) -> Result<i64, Error> {
     revision(&mut *readers.acquire().await?).await
 }

@@ -25,9 +25,12 @@ fn file(folder: &TempDir) -> PathBuf {
     folder.path().join("test.db")
 }
 
+fn config(file: &Path) -> DatabaseConfig {
+    DatabaseConfig::sqlite(file).unwrap()
+}
+
 async fn open(path: &Path) -> Database {
-    let config = DatabaseConfig { path: path.to_owned() };
-    Database::open(&config, &migrations()).await.unwrap()
+    Database::open(&config(path), &migrations()).await.unwrap()
 }
 
 /// One change with a row of its own and an audit event; its revision.
@@ -288,9 +291,9 @@ async fn who_waits_too_long_for_the_writer_is_told_that_the_database_is_busy() {
 async fn a_file_that_is_no_database_is_named() {
     let folder = TempDir::new().unwrap();
     std::fs::write(file(&folder), "this is no database, whatever its name says").unwrap();
-    let error = Database::open(&DatabaseConfig { path: file(&folder) }, &migrations()).await.unwrap_err();
+    let error = Database::open(&config(&file(&folder)), &migrations()).await.unwrap_err();
     assert!(matches!(error, Error::Open { .. }) && error.to_string().contains("test.db"), "{error:?}");
-    let nowhere = DatabaseConfig { path: folder.path().join("absent/test.db") };
+    let nowhere = config(&folder.path().join("absent/test.db"));
     assert!(matches!(Database::open(&nowhere, &migrations()).await, Err(Error::Create { .. })));
 }
 
@@ -299,7 +302,7 @@ async fn a_schema_from_the_future_is_not_touched() {
     let folder = TempDir::new().unwrap();
     open(&file(&folder)).await.close().await;
     let older = Migrator::with_migrations(vec![]);
-    let error = Database::open(&DatabaseConfig { path: file(&folder) }, &older).await.unwrap_err();
+    let error = Database::open(&config(&file(&folder)), &older).await.unwrap_err();
     assert!(matches!(error, Error::Migrate { .. }), "{error:?}");
 }
 

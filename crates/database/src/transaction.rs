@@ -1,15 +1,14 @@
-use sqlx::{Sqlite, Transaction};
-use tokio::sync::watch;
+use sqlx::{Any, Transaction};
 use tracing::Instrument;
 
-use crate::{Connection, Error, feed};
+use crate::{Connection, Database, Error, feed, writer::Member};
 
 /// A snapshot: everything read through it is of one moment. Keep it short, it holds back the write-ahead log.
 #[derive(Debug)]
-pub struct Read(Transaction<'static, Sqlite>);
+pub struct Read(Transaction<'static, Any>);
 
 impl Read {
-    pub(crate) fn new(transaction: Transaction<'static, Sqlite>) -> Self {
+    pub(crate) fn new(transaction: Transaction<'static, Any>) -> Self {
         Self(transaction)
     }
 
@@ -24,24 +23,27 @@ impl Read {
     }
 }
 
-/// The write transaction. All or nothing: dropped without [`Write::commit`], it leaves no trace, and no revision or
-/// sequence is used up.
+/// A write. All or nothing: dropped without [`Write::commit`], it leaves no trace, and no revision or sequence is used up.
+///
+/// All others wait meanwhile, so nothing but the database is waited for in it. After an error of the database it is given
+/// up: nothing more is to be written through it.
 #[derive(Debug)]
 pub struct Write {
-    transaction: Transaction<'static, Sqlite>,
-    latest: watch::Sender<i64>,
-    /// Of the last change in this transaction; 0 without one.
+    member: Member,
+    /// The flusher ends with it.
+    database: Database,
+    /// Of the last change in this write; 0 without one.
     revision: i64,
 }
 
 impl Write {
-    pub(crate) fn new(transaction: Transaction<'static, Sqlite>, latest: watch::Sender<i64>) -> Self {
-        Self { transaction, latest, revision: 0 }
+    pub(crate) fn new(member: Member, database: Database) -> Self {
+        Self { member, database, revision: 0 }
     }
 
     /// For the service's own SQL.
     pub fn connection(&mut self) -> &mut Connection {
-        &mut self.transaction
+        self.member.connection()
     }
 
     /// Appends to the feed that the resource `name` of this `kind` has changed or is gone, and gives the revision.
@@ -57,16 +59,17 @@ impl Write {
         Ok(self.revision)
     }
 
-    /// The revision of the last change in this transaction; 0 without one.
+    /// The revision of the last change in this write; 0 without one.
     pub fn revision(&self) -> i64 {
         self.revision
     }
 
-    /// Makes it durable, then tells the followers.
+    /// Makes it durable, with whatever else is written at the same time; the followers are told before this returns. After
+    /// an error it may have happened or not.
     pub async fn commit(self) -> Result<(), Error> {
-        let Self { transaction, latest, revision } = self;
-        transaction.commit().instrument(tracing::info_span!("database.commit")).await?;
-        feed::announce(&latest, revision);
-        Ok(())
+        let Self { member, database, revision } = self;
+        let committed = member.commit(revision).instrument(tracing::info_span!("database.commit")).await;
+        drop(database);
+        committed
     }
 }

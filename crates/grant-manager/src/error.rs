@@ -122,9 +122,18 @@ fn database(error: &pullpass_database::Error) -> Status {
     let text = error.to_string();
     match error {
         E::Busy => status::retry(Code::Unavailable, "DATABASE_BUSY", text, Duration::from_secs(1)),
+        E::Unreachable(_) => {
+            status::retry(Code::Unavailable, "DATABASE_UNREACHABLE", text, Duration::from_secs(1))
+        }
         // The id is an argument of the call, and another one would do.
         E::RequestReused { .. } => status::invalid("request_id", text),
-        E::Create { .. } | E::Open { .. } | E::Migrate { .. } | E::Sql(_) => internal(&text, error),
+        E::Create { .. }
+        | E::Password(_)
+        | E::NotText(_)
+        | E::NoUser(_)
+        | E::Open { .. }
+        | E::Migrate { .. }
+        | E::Sql(_) => internal(&text, error),
     }
 }
 
@@ -158,6 +167,7 @@ mod tests {
             <prost_types::Timestamp as prost::Message>::decode(&b"\xff"[..]).map(|_| decode).unwrap_err();
         let sign = jsonwebtoken::errors::ErrorKind::InvalidKeyFormat.into();
         let cluster = || "clusters/east".to_owned();
+        let cut = sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into());
         let cases = [
             (Error::NotFound(name()), Code::NotFound, "NOT_FOUND"),
             (Error::AlreadyExists(name()), Code::AlreadyExists, "ALREADY_EXISTS"),
@@ -194,6 +204,7 @@ mod tests {
             (Error::Sign(sign), Code::Internal, "INTERNAL"),
             (Error::Corrupt { name: name(), source: corrupt }, Code::Internal, "INTERNAL"),
             (sqlx::Error::PoolClosed.into(), Code::Internal, "INTERNAL"),
+            (cut.into(), Code::Unavailable, "DATABASE_UNREACHABLE"),
             (sqlx::Error::PoolTimedOut.into(), Code::Unavailable, "DATABASE_BUSY"),
         ];
         for (error, code, reason) in cases {

@@ -29,7 +29,7 @@ pub(crate) async fn list<R: Resource>(
         "SELECT name, message FROM resources WHERE name > $1 AND name >= $2 AND name < $3 ORDER BY name LIMIT $4",
     );
     let rows: Vec<(String, Vec<u8>)> =
-        query.bind(after).bind(first).bind(end).bind(limit).fetch_all(connection).await?;
+        query.bind(after).bind(first).bind(end).bind(i64::from(limit)).fetch_all(connection).await?;
     decode_all(&rows)
 }
 

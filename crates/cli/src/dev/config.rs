@@ -46,7 +46,7 @@ pub(super) struct ClusterApplierFile {
 /// Where a service keeps its database.
 #[derive(Debug, Serialize)]
 pub(super) struct DatabaseSection {
-    pub(super) path: PathBuf,
+    pub(super) url: String,
 }
 
 const STORE_PLATFORM: [&str; 10] = [

@@ -6,13 +6,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use pullpass_domain::name::ClusterName;
 use pullpass_runtime::{
     Role, SpiffeId,
     config::{LimitsConfig, LogFormat, PeerConfig, ServerConfig, TelemetryConfig, TlsConfig},
 };
 use serde::Serialize;
+use url::Url;
 
 use super::{
     Ports, Service,
@@ -191,16 +192,16 @@ impl StateDir {
 
     fn write_files(&self, keys: &Keys) -> anyhow::Result<()> {
         let roles = Roles::new(TRUST_DOMAIN)?;
-        let database = |service| DatabaseSection { path: self.database(service) };
+        let database = |service| self.database_section(service);
         let store = CredentialStoreFile {
             ticket_public_key: keys.ticket_public_key.clone(),
             key_encryption: KeyEncryptionSection { provider: "file", file: keys.key_encryption_key.clone() },
-            database: database(Service::CredentialStore),
+            database: database(Service::CredentialStore)?,
             server: self.server(Service::CredentialStore, roles.credential_store()),
         };
         let grants = GrantManagerFile {
             ticket_signing_key: keys.ticket_signing_key.clone(),
-            database: database(Service::GrantManager),
+            database: database(Service::GrantManager)?,
             server: self.server(Service::GrantManager, roles.grant_manager()),
         };
         let applier = ClusterApplierFile {
@@ -213,6 +214,13 @@ impl StateDir {
         write(&self.config_file(Service::GrantManager), &grants)?;
         write(&self.config_file(Service::ClusterApplier), &applier)?;
         write(&self.client_file(), &self.client_config()?)
+    }
+
+    fn database_section(&self, service: Service) -> anyhow::Result<DatabaseSection> {
+        let file = self.database(service);
+        let url = Url::from_file_path(&file)
+            .map_err(|()| anyhow!("the database {} has no absolute path", file.display()))?;
+        Ok(DatabaseSection { url: url.as_str().replacen("file:", "sqlite:", 1) })
     }
 
     fn kubeconfig(&self) -> anyhow::Result<Option<PathBuf>> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use pullpass_api::grant::v1::SyncStatus;
 use pullpass_database::Connection;
-use sqlx::{QueryBuilder, Sqlite};
+use sqlx::AssertSqlSafe;
 
 use super::{decode, decode_all, range};
 use crate::{error::Error, resource::Resource};
@@ -48,22 +48,29 @@ pub(crate) async fn list(
     cluster: Option<&str>,
     declarations: &BTreeSet<String>,
 ) -> Result<Vec<Target>, Error> {
-    let mut query = QueryBuilder::<Sqlite>::new(
-        "SELECT t.declaration, t.cluster, r.revision, t.left_at, t.report \
-         FROM targets t JOIN resources r ON r.name = t.declaration WHERE TRUE",
-    );
+    let (mut conditions, mut values) = (vec!["TRUE".to_owned()], Vec::new());
     if let Some(cluster) = cluster {
-        query.push(" AND t.cluster = ").push_bind(cluster);
+        values.push(cluster);
+        conditions.push("t.cluster = $1".to_owned());
     }
     if !declarations.is_empty() {
-        let mut names = query.push(" AND t.declaration IN (").separated(", ");
-        for name in declarations {
-            names.push_bind(name);
-        }
-        names.push_unseparated(")");
+        let first = values.len() + 1;
+        values.extend(declarations.iter().map(String::as_str));
+        let places: Vec<String> = (first..=values.len()).map(|n| format!("${n}")).collect();
+        conditions.push(format!("t.declaration IN ({})", places.join(", ")));
     }
-    query.push(" ORDER BY t.declaration, t.cluster");
-    let rows: Vec<Row> = query.build_query_as().fetch_all(connection).await?;
+    let query = format!(
+        "SELECT t.declaration, t.cluster, r.revision, t.left_at, t.report \
+         FROM targets t JOIN resources r ON r.name = t.declaration \
+         WHERE {} ORDER BY t.declaration, t.cluster",
+        conditions.join(" AND ")
+    );
+    // Nothing but placeholders was put into it.
+    let mut query = sqlx::query_as(AssertSqlSafe(query));
+    for value in values {
+        query = query.bind(value);
+    }
+    let rows: Vec<Row> = query.fetch_all(connection).await?;
     rows.into_iter().map(Target::try_from).collect()
 }
 

@@ -47,7 +47,7 @@ impl Scene {
 
     async fn open(folder: TempDir, clock: ManualClock, public_key: Vec<u8>) -> Self {
         let signer = Signer::load(&folder.path().join("ticket.key")).unwrap();
-        let config = DatabaseConfig { path: folder.path().join("grants.db") };
+        let config = DatabaseConfig::sqlite(&folder.path().join("grants.db")).unwrap();
         let manager = Manager::open(&config, signer, clock.clock()).await.unwrap();
         let shutdown = Shutdown::new(TOO_LONG);
         let service = Service::new(manager.clone(), shutdown.clone());

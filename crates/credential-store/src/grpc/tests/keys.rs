@@ -195,9 +195,10 @@ async fn a_database_of_before_the_formats_is_brought_up_to_date_and_opens() {
     let fixture = Fixture::new().await;
     fixture.create("quay", "pw").await;
     fixture.grpc.credentials.database.close().await;
-    let path = fixture.config.database.path.with_file_name("old.db");
+    let path = fixture.folder.path().join("old.db");
     crate::testing::make_database_of_format_1(&path, &[7; 32], "pw-1", "pw-2").await;
-    let fixture = fixture.reconfigured(|config| config.database.path = path).await;
+    let database = pullpass_database::DatabaseConfig::sqlite(&path).unwrap();
+    let fixture = fixture.reconfigured(|config| config.database = database).await;
     assert_eq!(fixture.password("old").await.unwrap(), "pw-2");
     assert_eq!(hanging(&fixture).await, [(true, 2)]);
     let fixture = with_new_file(fixture, "new", 8).await;

@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
+use pullpass_database::DatabaseConfig;
+
 use super::*;
 
 /// The passwords that the service opens from a copy of the database with these key files.
 async fn opened(fixture: &Fixture, copy: &Path, files: &[&str]) -> Result<Vec<String>, String> {
     let mut config = fixture.config.clone();
-    config.database.path = copy.to_owned();
+    config.database = DatabaseConfig::sqlite(copy).unwrap();
     let mut files = files.iter().map(|file| fixture.folder.path().join(file));
     config.key_encryption.file = files.next();
     config.key_encryption.others = files.collect();
@@ -59,7 +61,7 @@ async fn a_copy_that_is_made_to_name_the_new_key_opens_nothing() {
     fixture.rewrap_all().await;
     let status = fixture.key_status().await;
     let new = &status.keys.iter().find(|key| key.current).unwrap().id;
-    let config = pullpass_database::DatabaseConfig { path: backup.clone() };
+    let config = DatabaseConfig::sqlite(&backup).unwrap();
     let copy = pullpass_database::Database::open(&config, &sqlx::migrate!()).await.unwrap();
     let mut write = copy.write().await.unwrap();
     for forge in [
@@ -84,7 +86,8 @@ async fn with_a_kms_it_is_the_same() {
     plugin.change(|behaviour| behaviour.key_id = "k2".into());
     assert_eq!(fixture.rewrap_all().await, (1, vec!["k1".to_owned()]));
     let from_backup = async |fixture: Fixture| {
-        let fixture = fixture.reconfigured(|config| config.database.path = backup.clone()).await;
+        let database = DatabaseConfig::sqlite(&backup).unwrap();
+        let fixture = fixture.reconfigured(|config| config.database = database).await;
         let _ = fixture.grpc.credentials.keys.ask().await;
         (fixture.password("quay").await, fixture)
     };
