@@ -2,6 +2,7 @@
 //!
 //! Every type checks itself on entry and keeps its fields private, so whoever holds one holds a valid one.
 
+pub mod audit;
 pub mod docker_config;
 pub mod grant;
 pub mod image;
