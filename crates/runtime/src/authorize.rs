@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Every authenticated principal may ask whether a service is healthy.
-const HEALTH: &str = "grpc.health.v1.Health/";
+pub(crate) const HEALTH: &str = "grpc.health.v1.Health/";
 const NOT_ALLOWED: &str = "METHOD_NOT_ALLOWED";
 
 /// The layer: answers what is not allowed itself, and hands on the rest.

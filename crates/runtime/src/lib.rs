@@ -4,8 +4,8 @@
 //!  service::main ─► config::load ─► telemetry::init ─► Shutdown ─► the service's own app
 //!
 //!  client::connect ─ TLS 1.3, SPIFFE both ways ─► server::Server
-//!   (traceparent in)                                observe ─► authorize ─► handler
-//!                                                   (span, log, metrics)    (identity::peer)
+//!   (traceparent in)                                observe ─► authorize ─► gate ─► handler
+//!                                                   (span, log, metrics)            (identity::peer)
 //! ```
 //!
 //! Nothing here knows about credentials, links or clusters.
@@ -16,6 +16,7 @@ pub mod clock;
 pub mod config;
 mod cut;
 mod frames;
+pub mod gate;
 pub mod identity;
 mod limit;
 mod observe;
@@ -33,6 +34,7 @@ pub mod tls;
 
 pub use client::{Connection, connect};
 pub use clock::{Clock, ManualClock};
+pub use gate::{Gate, Seal};
 pub use identity::{Pattern, PeerIdentity, SpiffeId, peer};
 pub use role::Role;
 pub use server::Server;

@@ -1,4 +1,5 @@
-//! The serving side: accepts mTLS connections and puts trace, metrics and authorization before the handlers.
+//! The serving side: accepts mTLS connections and puts trace, metrics, authorization and the gate before the
+//! handlers.
 
 mod accept;
 mod calls;
@@ -17,6 +18,7 @@ use self::{accept::Entrance, calls::Counted, connection::Common};
 use crate::{
     authorize::Authorize,
     config::{LimitsConfig, ServerConfig},
+    gate::{Gate, Gated},
     observe::Observe,
     shutdown::Shutdown,
     tls::Tls,
@@ -61,6 +63,7 @@ pub struct Server {
     address: SocketAddr,
     descriptors: Vec<&'static [u8]>,
     conditions: Vec<watch::Receiver<bool>>,
+    gate: Gate,
 }
 
 impl Server {
@@ -78,6 +81,7 @@ impl Server {
             address,
             descriptors: Vec::new(),
             conditions: Vec::new(),
+            gate: Gate::default(),
         })
     }
 
@@ -101,6 +105,14 @@ impl Server {
         self
     }
 
+    /// Has `gate` say whether calls are let through; without, they are. While it is closed the services are not healthy.
+    #[must_use]
+    pub fn behind(mut self, gate: Gate) -> Self {
+        self.conditions.push(gate.opening());
+        self.gate = gate;
+        self
+    }
+
     /// Serves `routes` until the shutdown, and reports the named `services` as healthy while it does.
     ///
     /// Once the shutdown begins, calls at hand may finish; whatever still runs at its hard end is cut off.
@@ -114,7 +126,7 @@ impl Server {
         let (health, health_service) = tonic_health::server::health_reporter();
         tell(&health, services, &conditions).await;
         let routes = self.with_reflection(routes.add_service(health_service))?.prepare();
-        let handler = Authorize::new(routes, &self.config);
+        let handler = Authorize::new(Gated::new(routes, self.gate.clone()), &self.config);
         let (soft, hard) = (CancellationToken::new(), shutdown.hard_token());
         let common = Common {
             http2: http2(&self.config.limits),

@@ -25,6 +25,7 @@ use tracing_subscriber::{Layer, filter::LevelFilter, fmt, layer::SubscriberExt, 
 
 use crate::{
     config::{LimitsConfig, PeerConfig, ServerConfig, TelemetryConfig, TlsConfig},
+    gate::Gate,
     identity::PeerIdentity,
     role::Role,
     server::{Error, Server},
@@ -148,6 +149,14 @@ impl Running {
     ) -> Self {
         let server = Server::new(config, Arc::clone(tls)).unwrap();
         let server = conditions.into_iter().fold(server, Server::healthy_while);
+        Self::of(server, budget)
+    }
+
+    pub(crate) fn start_behind(gate: &Gate, config: &ServerConfig, tls: &Arc<Tls>, budget: Duration) -> Self {
+        Self::of(Server::new(config, Arc::clone(tls)).unwrap().behind(gate.clone()), budget)
+    }
+
+    fn of(server: Server, budget: Duration) -> Self {
         let peer =
             PeerConfig { endpoint: server.local_addr().to_string(), identity: SERVER.parse().unwrap() };
         let shutdown = Shutdown::new(budget);

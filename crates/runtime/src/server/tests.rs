@@ -14,6 +14,7 @@ use tracing::{Instrument, info_span};
 use super::*;
 use crate::{
     client::{Connection, connect},
+    gate::Seal,
     status::retry_after,
     telemetry,
     testing::{Authority, CLIENT, Node, Probe, Running, SERVER, call, header, record, server_config},
@@ -259,4 +260,33 @@ async fn an_address_in_use_is_named() {
     config.listen = scene.running.peer.endpoint.parse().unwrap();
     let error = Server::new(&config, Arc::clone(&scene.server_tls)).unwrap_err();
     assert_eq!(error.to_string(), format!("failed to listen on {}", config.listen));
+}
+
+#[tokio::test]
+async fn a_sealed_server_is_not_healthy_and_refuses_its_callers_until_its_gate_opens() {
+    let seal = Seal { reason: "SEALED", message: "it is sealed".to_owned(), metadata: Vec::new() };
+    let gate = Gate::new(Some(seal), "none");
+    let scene = Scene::new();
+    let (authority, client) = (&scene.authority, scene.client.tls());
+    let behind = Running::start_behind(&gate, &server_config(&scene.server), &scene.server_tls, BUDGET);
+    let mut connection = connect(&client, &behind.peer);
+    let refused = call(&mut connection, "Look").await.unwrap_err();
+    assert_eq!((refused.code(), refused.message()), (Code::FailedPrecondition, "it is sealed"));
+    let stranger = Node::new(authority, "spiffe://example.org/applier/west").tls();
+    let denied = call(&mut connect(&stranger, &behind.peer), "Look").await.unwrap_err();
+    assert_eq!(denied.code(), Code::PermissionDenied, "who may not call is not told how it stands");
+
+    let mut health = HealthClient::new(connection.clone());
+    for service in [Probe::NAME, ""] {
+        let answer = health.check(HealthCheckRequest { service: service.to_owned() }).await.unwrap();
+        assert_eq!(answer.into_inner().status(), Wire::NotServing, "{service}");
+    }
+    let request = HealthCheckRequest { service: Probe::NAME.to_owned() };
+    let mut watch = health.watch(request).await.unwrap().into_inner();
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), Wire::NotServing);
+    gate.open();
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), Wire::Serving);
+    call(&mut connection, "Look").await.unwrap();
+    drop((watch, health, connection));
+    behind.stop().await;
 }
