@@ -4,11 +4,12 @@ use std::{env, error::Error, fs, path::PathBuf};
 use prost::Message as _;
 
 const PROTO: &str = "../../proto";
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "pullpass/audit/v1/audit.proto",
     "pullpass/credential/v1/credential.proto",
     "pullpass/grant/v1/grant.proto",
     "pullpass/applier/v1/applier.proto",
+    "pullpass/recovery/v1/recovery.proto",
 ];
 /// Messages that carry material or tickets: their `Debug` is written by hand in `redacted.rs`.
 const SECRET_BEARING: [&str; 5] = [

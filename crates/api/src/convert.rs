@@ -60,6 +60,31 @@ fn each<T, E: Display, C: FromIterator<T>>(
     texts.iter().enumerate().map(|(i, text)| field(&format!("{name}[{i}]"), parse(text))).collect()
 }
 
+/// Where a list of audit events begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FirstEvents {
+    /// Whether it goes back from the newest.
+    pub newest_first: bool,
+    /// It begins after this one, or before it if it goes back.
+    pub sequence: i64,
+}
+
+/// What `order_by` and `after_sequence` of a `ListAuditEventsRequest` ask for.
+pub fn first_events(order_by: &str, after_sequence: i64) -> Result<FirstEvents, Error> {
+    let order: Vec<&str> = order_by.split_whitespace().collect();
+    let newest_first = match order[..] {
+        [] | ["sequence"] => false,
+        ["sequence", "desc"] => true,
+        _ => return Err(Error::new("order_by", "must be `sequence`, `sequence desc` or empty")),
+    };
+    if after_sequence < 0 || newest_first && after_sequence > 0 {
+        let problem = "must not be negative, and be given only with the oldest events first";
+        return Err(Error::new("after_sequence", problem));
+    }
+    let sequence = if newest_first { i64::MAX } else { after_sequence };
+    Ok(FirstEvents { newest_first, sequence })
+}
+
 /// A point in time as the wire has it.
 pub fn timestamp(time: OffsetDateTime) -> prost_types::Timestamp {
     prost_types::Timestamp {

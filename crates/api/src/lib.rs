@@ -45,6 +45,15 @@ pub mod applier {
     }
 }
 
+/// What both services with a database do about an older copy of it.
+pub mod recovery {
+    /// Version 1.
+    pub mod v1 {
+        #![allow(warnings, clippy::pedantic, reason = "generated code")]
+        tonic::include_proto!("pullpass.recovery.v1");
+    }
+}
+
 /// The compiled descriptors of all of `proto/`, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pullpass.bin"));
 
@@ -56,4 +65,6 @@ pub mod service {
     pub const GRANT_MANAGER: &str = "pullpass.grant.v1.GrantManager";
     /// cluster-applier.
     pub const CLUSTER_APPLIER: &str = "pullpass.applier.v1.ClusterApplier";
+    /// What both services with a database serve even while they are sealed.
+    pub const RECOVERY: &str = "pullpass.recovery.v1.Recovery";
 }

@@ -51,7 +51,8 @@ fn merge(store: VecDeque<AuditEvent>, grants: VecDeque<AuditEvent>, limit: usize
 
 async fn stored(store: &Store, limit: usize) -> Result<VecDeque<AuditEvent>, CallError> {
     newest(limit, async |page_token| {
-        let request = credential::ListAuditEventsRequest { page_size: PAGE_SIZE, page_token };
+        let request =
+            credential::ListAuditEventsRequest { page_size: PAGE_SIZE, page_token, ..Default::default() };
         let page = store.call("list audit events", async |mut c| c.list_audit_events(request).await).await?;
         Ok((page.events, page.next_page_token))
     })
@@ -60,7 +61,8 @@ async fn stored(store: &Store, limit: usize) -> Result<VecDeque<AuditEvent>, Cal
 
 async fn granted(grants: &Grants, limit: usize) -> Result<VecDeque<AuditEvent>, CallError> {
     newest(limit, async |page_token| {
-        let request = grant::ListAuditEventsRequest { page_size: PAGE_SIZE, page_token };
+        let request =
+            grant::ListAuditEventsRequest { page_size: PAGE_SIZE, page_token, ..Default::default() };
         let page = grants.call("list audit events", async |mut c| c.list_audit_events(request).await).await?;
         Ok((page.events, page.next_page_token))
     })

@@ -77,6 +77,8 @@ pub(crate) struct Desired {
     pub(crate) cluster: Option<String>,
     /// Its uid, another one after it was registered anew: then this is the state of another database.
     pub(crate) cluster_uid: String,
+    /// The line of grant-manager's history that the revision belongs to.
+    pub(crate) epoch: String,
     /// If our cluster leaves, how. Then nothing else is wanted.
     pub(crate) leave: Option<Leave>,
 }
@@ -98,6 +100,7 @@ impl Desired {
             Event::SnapshotEnd(end) => {
                 self.cluster = Some(end.cluster.clone());
                 self.cluster_uid.clone_from(&end.cluster_uid);
+                self.epoch.clone_from(&end.epoch);
                 self.leave = match end.leave() {
                     ClusterLeave::Unspecified => None,
                     ClusterLeave::TakeBack => Some(Leave::TakeBack),
@@ -142,10 +145,11 @@ impl Desired {
         Some(key)
     }
 
-    /// Whether this may be what `before` became, and not an older state or one of another database.
+    /// Whether this may be what `before` became, and not an older state or one of another history or database.
     pub(crate) fn continues(&self, before: &Self) -> bool {
-        before.cluster.is_none()
-            || (self.revision >= before.revision && self.cluster_uid == before.cluster_uid)
+        let same_history = before.epoch.is_empty() || self.epoch == before.epoch;
+        let same = same_history && self.cluster_uid == before.cluster_uid;
+        before.cluster.is_none() || (same && self.revision >= before.revision)
     }
 
     /// Less what `other` has just the same.

@@ -1,7 +1,7 @@
 //! Follows the two streams that say what is wanted: grant-manager's desired state and credential-store's versions.
 //!
 //! Losing a stream changes nothing. It is resumed after the last revision; where the service says that this lies ahead of
-//! it (`OUT_OF_RANGE`: it was restored), a snapshot is asked for, built aside, and taken only when it is complete.
+//! it, or in another history (`OUT_OF_RANGE`: it was restored), a snapshot is asked for, built aside, and taken only when it is complete.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -48,13 +48,17 @@ impl Stream for DesiredStream {
 
     async fn follow(&self, after_revision: i64, position: &mut Position) -> Result<(), Status> {
         let cluster_uid = self.shared.with(|state| state.desired.cluster_uid.clone());
-        let request = WatchDesiredStateRequest { after_revision, cluster_uid };
+        let epoch = position.epoch.clone();
+        let request = WatchDesiredStateRequest { after_revision, cluster_uid, epoch };
         let mut stream = self.client.clone().watch_desired_state(request).await?.into_inner();
         self.shared.with(State::connected);
         let mut snapshot = (after_revision == 0).then(Desired::default);
         while let Some(message) = stream.message().await? {
             take_desired(&self.shared, &mut snapshot, &message)?;
             position.reached(message.revision, snapshot.is_some());
+            if let Some(Event::SnapshotEnd(end)) = message.event {
+                position.epoch = end.epoch;
+            }
         }
         Ok(())
     }
@@ -105,12 +109,15 @@ impl Stream for CredentialStream {
     const WHAT: &'static str = "credentials";
 
     async fn follow(&self, after_revision: i64, position: &mut Position) -> Result<(), Status> {
-        let request = WatchCredentialsRequest { after_revision };
+        let request = WatchCredentialsRequest { after_revision, epoch: position.epoch.clone() };
         let mut stream = self.client.clone().watch_credentials(request).await?.into_inner();
         let mut snapshot = (after_revision == 0).then(Credentials::default);
         while let Some(message) = stream.message().await? {
             take_credential(&self.shared, &mut snapshot, &message);
             position.reached(message.revision, snapshot.is_some());
+            if let Some(CredentialEvent::SnapshotEnd(end)) = message.event {
+                position.epoch = end.epoch;
+            }
         }
         Ok(())
     }
@@ -140,6 +147,8 @@ fn take_credential(shared: &Shared, snapshot: &mut Option<Credentials>, message:
 #[derive(Debug, Default)]
 pub(crate) struct Position {
     revision: i64,
+    /// The line of history that the revision belongs to.
+    epoch: String,
     moved: bool,
 }
 
@@ -167,7 +176,8 @@ pub(crate) async fn keep<S: Stream>(stream: S) {
                 tracing::warn!(
                     what,
                     after = position.revision,
-                    "the service is behind what we know, asking for a snapshot"
+                    "the service is behind what we know, asking for a snapshot: {}",
+                    status.message()
                 );
                 position.revision = 0;
             }
@@ -247,6 +257,19 @@ mod tests {
         assert_eq!((links(&shared), shared.with(|state| state.desired.leave)), (0, Some(Leave::Keep)));
         ending(ClusterLeave::Unspecified.into()).expect("registered anew");
         assert_eq!(shared.with(|state| state.desired.leave), None);
+    }
+
+    #[test]
+    fn a_snapshot_says_which_history_it_is_of() {
+        let shared = Shared::new([]);
+        let end = DesiredStateSnapshotEnd {
+            cluster: "clusters/dev".into(),
+            epoch: "e".into(),
+            ..Default::default()
+        };
+        take_desired(&shared, &mut Some(Desired::default()), &message(Event::SnapshotEnd(end), 5))
+            .expect("ours");
+        assert_eq!(shared.with(|state| state.desired.epoch.clone()), "e");
     }
 
     #[test]

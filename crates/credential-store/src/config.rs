@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::ensure;
 use pullpass_database::DatabaseConfig;
+use pullpass_recovery::AuditConfig;
 use pullpass_runtime::config::ServerConfig;
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
@@ -17,6 +18,8 @@ pub struct Config {
     pub ticket_public_key: PathBuf,
     /// Where sealed credentials are kept.
     pub database: DatabaseConfig,
+    /// How the audit trail is chained, and how an older copy of the database is noticed.
+    pub audit: AuditConfig,
     /// Address, TLS, roles, telemetry.
     pub server: ServerConfig,
     /// What `key_encryption` was before there were several keys; it says what to write instead.
@@ -117,7 +120,7 @@ mod tests {
     fn the_shipped_example_is_a_configuration_and_comes_back_as_it_was() {
         let config = load(&example()).unwrap();
         config.key_encryption.check().unwrap();
-        assert_eq!(config.server.roles.len(), 2);
+        assert_eq!(config.server.roles.len(), 3);
         let written = toml::to_string(&config).unwrap();
         assert_eq!(toml::from_str::<Config>(&written).unwrap(), config);
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use pullpass_database::{AuditEntry, Connection, Database, Request, Write};
+use pullpass_database::{AuditEntry, AuditEvent, Connection, Database, Events, Head, Request, Write};
 use pullpass_domain::{
     docker_config::{DockerConfig, SecretType},
     name::CredentialName,
@@ -86,6 +86,12 @@ impl Credentials {
     /// The first `limit` credentials after the name `after`, by name.
     pub(crate) async fn list(&self, after: &str, limit: u32) -> Result<Vec<Credential>, Error> {
         Ok(store::page(self.database.read().await?.connection(), after, limit).await?)
+    }
+
+    /// Up to `limit` audit events, and how far the database is.
+    pub(crate) async fn audit(&self, events: Events, limit: u32) -> Result<(Vec<AuditEvent>, Head), Error> {
+        let mut read = self.database.read().await?;
+        Ok((read.audit_events(events, limit).await?, read.head().await?))
     }
 
     pub(crate) async fn describe(

@@ -29,6 +29,11 @@ pub(crate) enum Error {
         "revision {asked} is ahead of this service's {own}: watch again from 0, and delete nothing meanwhile"
     )]
     RevisionAhead { asked: i64, own: i64 },
+    #[error(
+        "the history goes on in another epoch, {own}, than what was seen of {asked}: watch again from 0, and delete nothing \
+         meanwhile"
+    )]
+    OtherEpoch { asked: String, own: String },
     #[error(transparent)]
     Ticket(#[from] ticket::Refusal),
     #[error("{0}, which the link names, does not exist: create it, or take it out of the link")]
@@ -77,6 +82,7 @@ impl Error {
             Self::VersionIsCurrent { .. } => (Code::FailedPrecondition, "VERSION_IS_CURRENT"),
             Self::Stale(_) => (Code::Aborted, "ETAG_STALE"),
             Self::RevisionAhead { .. } => (Code::OutOfRange, "REVISION_AHEAD"),
+            Self::OtherEpoch { .. } => (Code::OutOfRange, "EPOCH_CHANGED"),
             Self::Ticket(R::Missing) => (Code::Unauthenticated, "TICKET_MISSING"),
             Self::Ticket(R::Expired) => (Code::Unauthenticated, "TICKET_EXPIRED"),
             Self::Ticket(R::Invalid(_)) => (Code::Unauthenticated, "TICKET_INVALID"),
@@ -99,6 +105,7 @@ impl Error {
                 | D::NoUser(_)
                 | D::Open { .. }
                 | D::Migrate { .. }
+                | D::Details(_)
                 | D::Sql(_),
             ) => (Code::Internal, "DATABASE_FAILED"),
         }
@@ -116,6 +123,7 @@ impl Error {
                 vec![("credential", name.to_string()), ("version", version.to_string())]
             }
             Self::RevisionAhead { own, .. } => vec![("revision", own.to_string())],
+            Self::OtherEpoch { own, .. } => vec![("epoch", own.clone())],
             Self::Ticket(_) | Self::DoesNotFit(_) | Self::Key(_) | Self::KeyRemoved | Self::Database(_) => {
                 Vec::new()
             }

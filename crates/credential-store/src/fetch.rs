@@ -16,6 +16,11 @@ use crate::{
     ticket::{self, Ticket, Verifier},
 };
 
+/// What the audit trail calls it.
+pub(crate) const ACTION: &str = "FetchPullSecret";
+/// The detail that says what was handed out, as in `credentials/quay@1,credentials/ghcr@4`; refusals have none.
+pub(crate) const VERSIONS: &str = "versions";
+
 #[derive(Debug)]
 pub(crate) struct Fetch {
     pub(crate) database: Database,
@@ -46,7 +51,7 @@ impl Fetch {
         let entry = AuditEntry {
             time: now,
             principal: peer.spiffe_id.to_string(),
-            action: "FetchPullSecret".to_owned(),
+            action: ACTION.to_owned(),
             resource: claims.as_ref().map(|claims| claims.link.clone()).unwrap_or_default(),
             details: details(claims.as_ref(), &outcome),
         };
@@ -123,7 +128,7 @@ fn details(claims: Option<&Claims>, outcome: &Result<Fetched, Error>) -> BTreeMa
     match outcome {
         Ok(fetched) => {
             let versions = fetched.versions.iter().map(|(name, version)| format!("{name}@{version}"));
-            tell("versions", versions.collect::<Vec<_>>().join(","))
+            tell(VERSIONS, versions.collect::<Vec<_>>().join(","))
         }
         Err(error) => tell("refused", error.contract().1.to_owned()),
     };

@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     credentials::{Call, Credentials},
-    error::Error,
+    exposures,
     fetch::Fetch,
     rewrap::Rewrap,
     watch,
@@ -125,7 +125,7 @@ impl CredentialStore for Grpc {
         request: Request<wire::WatchCredentialsRequest>,
     ) -> Answer<Self::WatchCredentialsStream> {
         let after = convert::revision("after_revision", request.get_ref().after_revision)?;
-        let events = watch::watch(&self.credentials.database, after).await?;
+        let events = watch::watch(&self.credentials.database, after, &request.get_ref().epoch).await?;
         let messages = events.map_ok(convert::event).map_err(Status::from);
         Ok(Response::new(self.shutdown.guard(messages).boxed()))
     }
@@ -144,9 +144,19 @@ impl CredentialStore for Grpc {
     ) -> Answer<wire::ListAuditEventsResponse> {
         let message = request.into_inner();
         let size = convert::page_size(message.page_size)?;
-        let after = convert::audit_page_token(&message.page_token)?;
-        let events = self.credentials.database.audit_events(after, size + 1).await.map_err(Error::from)?;
-        Ok(Response::new(convert::audit_page(events, size)))
+        let (events, head) = self.credentials.audit(convert::events(&message)?, size + 1).await?;
+        Ok(Response::new(convert::audit_page(events, size, &head)))
+    }
+
+    async fn list_exposures(
+        &self,
+        request: Request<wire::ListExposuresRequest>,
+    ) -> Answer<wire::ListExposuresResponse> {
+        let message = request.into_inner();
+        let size = convert::page_size(message.page_size)?;
+        let (asked, after) = convert::exposures_asked(&message)?;
+        let exposures = exposures::exposures(&self.credentials.database, &asked).await?;
+        Ok(Response::new(convert::exposure_page(exposures, &after, size)))
     }
 
     async fn get_key_status(

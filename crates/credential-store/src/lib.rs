@@ -11,6 +11,7 @@
 //!    ├───► fetch       ticket ─► rows ─► open ─► merge ─► audit event committed ─► bytes
 //!    │
 //!    └───► rewrap      data keys from one key-encryption key to another; no material
+//!    └───► exposures   audit events of one cluster's fetches ─► which versions it was given
 //! ```
 //!
 //! Decrypted material exists in `fetch` alone.
@@ -19,6 +20,7 @@ pub mod app;
 pub mod config;
 mod credentials;
 mod error;
+mod exposures;
 mod fetch;
 #[cfg(fuzzing)]
 pub mod fuzzing;

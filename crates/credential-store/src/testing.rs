@@ -12,14 +12,16 @@ use pullpass_api::{
     credential::v1::{self as wire, credential_store_server::CredentialStore, material::Source},
     ticket::{AUDIENCE, Claims, Confirmation, ISSUER},
 };
-use pullpass_database::{Database, DatabaseConfig};
-use pullpass_domain::{name::CredentialName, secret::SecretBytes};
+use pullpass_database::{Beginning, Database, DatabaseConfig, Trail};
+use pullpass_domain::{audit::AuditKey, name::CredentialName, secret::SecretBytes};
 use pullpass_kms::testing::TestPlugin;
+use pullpass_recovery::AuditConfig;
 use pullpass_runtime::{
     ManualClock, PeerIdentity, Shutdown,
     config::{LimitsConfig, ServerConfig, TelemetryConfig, TlsConfig},
 };
 use rcgen::{KeyPair, PKCS_ED25519};
+use sqlx::migrate::Migrator;
 use tempfile::TempDir;
 use time::OffsetDateTime;
 use tonic::{Request, Status};
@@ -33,6 +35,7 @@ use crate::{
 };
 
 pub(crate) const PLATFORM: &str = "spiffe://d/platform/ci";
+const AUDIT_KEY: [u8; 32] = [8; 32];
 pub(crate) const APPLIER: &str = "spiffe://d/applier/dev";
 
 pub(crate) struct Fixture {
@@ -53,14 +56,15 @@ impl Fixture {
         std::fs::write(&config.ticket_public_key, issuer.public_key_pem()).unwrap();
         let clock = ManualClock::new(OffsetDateTime::UNIX_EPOCH + time::Duration::days(20_000));
         let shutdown = Shutdown::new(Duration::from_secs(5));
-        let grpc = app::compose(&config, clock.clock(), &shutdown).await.unwrap();
+        write_key(&config.audit.key, &AUDIT_KEY);
+        let (grpc, _) = app::compose(&config, clock.clock(), &shutdown).await.unwrap();
         Self { folder, config, clock, shutdown, issuer, grpc }
     }
 
     /// The service as it is after a restart.
     pub(crate) async fn restarted(self) -> Self {
         self.grpc.credentials.database.close().await;
-        let grpc = app::compose(&self.config, self.clock.clock(), &self.shutdown).await.unwrap();
+        let (grpc, _) = app::compose(&self.config, self.clock.clock(), &self.shutdown).await.unwrap();
         Self { grpc, ..self }
     }
 
@@ -204,6 +208,7 @@ fn config(folder: &Path) -> Config {
         key_encryption_key: None,
         ticket_public_key: folder.join("ticket.pub"),
         database: DatabaseConfig::sqlite(&folder.join("store.db")).unwrap(),
+        audit: AuditConfig { key: folder.join("audit.key"), state_file: folder.join("state.json") },
         server: ServerConfig {
             listen: "127.0.0.1:0".parse().unwrap(),
             tls: TlsConfig {
@@ -221,11 +226,21 @@ fn config(folder: &Path) -> Config {
     }
 }
 
+/// The database in this file, with the fixture's audit key.
+pub(crate) async fn open_database(path: &Path, migrations: &Migrator) -> Database {
+    let trail = Trail {
+        service: app::NAME,
+        key: AuditKey::from_base64(BASE64_STANDARD.encode(AUDIT_KEY).as_bytes()).unwrap(),
+    };
+    let beginning = Beginning { epoch: "first-epoch".into(), now: OffsetDateTime::UNIX_EPOCH };
+    Database::open(&DatabaseConfig::sqlite(path).unwrap(), migrations, trail, &beginning).await.unwrap()
+}
+
 /// A database as it was before there was more than one format: the credential `old` with two versions.
 pub(crate) async fn make_database_of_format_1(path: &Path, key: &[u8; 32], first: &str, second: &str) {
     let mut migrations = sqlx::migrate!();
     migrations.migrations.to_mut().retain(|migration| migration.version == 1);
-    let database = Database::open(&DatabaseConfig::sqlite(path).unwrap(), &migrations).await.unwrap();
+    let database = open_database(path, &migrations).await;
     let kek = Kek::new(key).unwrap();
     let name = CredentialName::from_id("old").unwrap();
     let mut write = database.write().await.unwrap();

@@ -1,20 +1,16 @@
 //! Names and versions as they change: a snapshot, then every change after it, nothing between them lost.
 
 use futures::{Stream, StreamExt, TryStreamExt, stream};
-use pullpass_database::{Change, Database, Follower};
+use pullpass_database::{Change, Database, Follower, Head};
 
-use crate::{
-    error::Error,
-    metrics::Watcher,
-    store::{self, Head},
-};
+use crate::{error::Error, metrics::Watcher, store};
 
 /// What a watcher is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum What {
-    Changed(Head),
+    Changed(store::Head),
     Deleted(String),
-    SnapshotEnd,
+    SnapshotEnd { epoch: String },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,18 +21,22 @@ pub(crate) struct Event {
     pub(crate) trace_context: Option<String>,
 }
 
-/// From the start if `after` is 0, else every change after it.
+/// From the start if `after` is 0, else every change after it, which is of `epoch` if that is not empty.
 pub(crate) async fn watch(
     database: &Database,
     after: i64,
+    epoch: &str,
 ) -> Result<impl Stream<Item = Result<Event, Error>> + Send + use<>, Error> {
     let mut read = database.read().await?;
-    let own = read.revision().await?;
+    let Head { epoch: ours, revision: own, .. } = read.head().await?;
+    if after > 0 && !epoch.is_empty() && epoch != ours {
+        return Err(Error::OtherEpoch { asked: epoch.to_owned(), own: ours });
+    }
     if after > own {
         return Err(Error::RevisionAhead { asked: after, own });
     }
     let (snapshot, follower) = match after {
-        0 => (snapshot(store::heads(read.connection()).await?, own), database.follow(own)),
+        0 => (snapshot(store::heads(read.connection()).await?, own, ours), database.follow(own)),
         _ => (Vec::new(), database.follow(after)),
     };
     let watcher = Watcher::new();
@@ -47,10 +47,10 @@ pub(crate) async fn watch(
     Ok(stream::iter(snapshot).map(Ok).chain(changes))
 }
 
-fn snapshot(heads: Vec<Head>, revision: i64) -> Vec<Event> {
+fn snapshot(heads: Vec<store::Head>, revision: i64, epoch: String) -> Vec<Event> {
     let all =
         heads.into_iter().map(|head| Event { what: What::Changed(head), revision: 0, trace_context: None });
-    all.chain([Event { what: What::SnapshotEnd, revision, trace_context: None }]).collect()
+    all.chain([Event { what: What::SnapshotEnd { epoch }, revision, trace_context: None }]).collect()
 }
 
 type State = (Follower, Database);

@@ -1,17 +1,18 @@
-//! The audit trail: what was done or refused, in the transaction that does it.
+//! The audit trail: what was done or refused, in the transaction that does it, each event chained to the one before.
 
 use std::collections::BTreeMap;
 
+use pullpass_domain::audit::{Event, Mac};
 use time::OffsetDateTime;
 
-use crate::{Database, Error, Write, from_micros, to_micros};
+use crate::{Connection, Database, Error, Read, Trail, Write, from_micros, to_micros};
 
 /// What is told of one thing that was done or refused. Never secret material.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditEntry {
     /// When.
     pub time: OffsetDateTime,
-    /// SPIFFE id of the caller.
+    /// SPIFFE id of the caller; the name of the service for what it does by itself.
     pub principal: String,
     /// The RPC, as in `FetchPullSecret`.
     pub action: String,
@@ -30,38 +31,209 @@ pub struct AuditEvent {
     pub revision: i64,
     /// What is told.
     pub entry: AuditEntry,
+    /// The line of history that it belongs to.
+    pub epoch: String,
+    /// Chains it to the event before; see [`pullpass_domain::audit`].
+    pub mac: String,
 }
+
+/// How far a database is. Two copies that agree in all of it have the same history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// UUID of the line of history.
+    pub epoch: String,
+    /// Of the last change.
+    pub revision: i64,
+    /// Of the last audit event; 0 before the first.
+    pub sequence: i64,
+    /// That event's; empty before the first.
+    pub mac: String,
+    /// That event's.
+    pub time: OffsetDateTime,
+}
+
+/// Which events are asked for, and in which order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Events {
+    /// From the oldest on, those after a sequence.
+    After(i64),
+    /// From the newest on, those before a sequence.
+    Before(i64),
+}
+
+const COLUMNS: &str = "sequence, time, principal, action, resource, details, revision, epoch, mac";
 
 impl Write {
     /// Appends to the audit trail, with the revision of the last [`Write::change`] of this transaction, and gives the
     /// sequence.
     pub async fn audit(&mut self, entry: AuditEntry) -> Result<i64, Error> {
-        let insert = sqlx::query_scalar(
-            "INSERT INTO audit_events (sequence, time, principal, action, resource, details, revision) \
-             SELECT coalesce(max(sequence), 0) + 1, $1, $2, $3, $4, $5, $6 FROM audit_events RETURNING sequence",
+        let last: (String, Option<i64>, Option<String>) = sqlx::query_as(
+            "SELECT h.epoch, e.sequence, e.mac FROM history h \
+             LEFT JOIN audit_events e ON e.sequence = (SELECT max(sequence) FROM audit_events)",
+        )
+        .fetch_one(self.connection())
+        .await?;
+        let (epoch, sequence, mac) = last;
+        let mut event = AuditEvent {
+            sequence: sequence.unwrap_or_default() + 1,
+            revision: self.revision(),
+            entry,
+            epoch,
+            mac: String::new(),
+        };
+        event.mac = self.trail().mac(&event, &mac.unwrap_or_default()).to_string();
+        insert(self.connection(), &event).await?;
+        Ok(event.sequence)
+    }
+
+    /// From here on the history goes by another name. The next event is the first of that epoch, and has to tell of it.
+    pub async fn begin_epoch(&mut self, epoch: &str) -> Result<(), Error> {
+        let update = sqlx::query("UPDATE history SET epoch = $1").bind(epoch);
+        update.execute(self.connection()).await?;
+        Ok(())
+    }
+
+    /// How far the database is in this transaction.
+    pub async fn head(&mut self) -> Result<Head, Error> {
+        head(self.connection()).await
+    }
+}
+
+impl Read {
+    /// How far the database is in this snapshot.
+    pub async fn head(&mut self) -> Result<Head, Error> {
+        head(self.connection()).await
+    }
+
+    /// Up to `limit` events.
+    pub async fn audit_events(&mut self, events: Events, limit: u32) -> Result<Vec<AuditEvent>, Error> {
+        self::events(self.connection(), events, limit).await
+    }
+
+    /// The first `limit` events after `sequence` of this action that have this cluster among their details.
+    pub async fn audit_events_of_cluster(
+        &mut self,
+        cluster: &str,
+        action: &str,
+        sequence: i64,
+        limit: u32,
+    ) -> Result<Vec<AuditEvent>, Error> {
+        let select = format!(
+            "SELECT {COLUMNS} FROM audit_events \
+             WHERE cluster = $1 AND cluster <> '' AND action = $2 AND sequence > $3 ORDER BY sequence LIMIT $4",
         );
-        let insert = insert
-            .bind(to_micros(entry.time))
-            .bind(entry.principal)
-            .bind(entry.action)
-            .bind(entry.resource)
-            .bind(as_text(&entry.details)?)
-            .bind(self.revision());
-        Ok(insert.fetch_one(self.connection()).await?)
+        let select = sqlx::query_as(sqlx::AssertSqlSafe(select)).bind(cluster).bind(action);
+        let select = select.bind(sequence).bind(i64::from(limit));
+        let rows: Vec<Row> = select.fetch_all(self.connection()).await?;
+        rows.into_iter().map(AuditEvent::try_from).collect()
+    }
+
+    /// The events that tell of this action, oldest first. Reads the whole trail.
+    pub async fn audit_events_of(&mut self, action: &str) -> Result<Vec<AuditEvent>, Error> {
+        let select = format!("SELECT {COLUMNS} FROM audit_events WHERE action = $1 ORDER BY sequence");
+        let rows: Vec<Row> =
+            sqlx::query_as(sqlx::AssertSqlSafe(select)).bind(action).fetch_all(self.connection()).await?;
+        rows.into_iter().map(AuditEvent::try_from).collect()
+    }
+
+    /// Whether the event at `sequence` is there and carries what our key makes of it and of the event before. True before
+    /// the first event.
+    pub async fn is_chained(&mut self, sequence: i64) -> Result<bool, Error> {
+        if sequence == 0 {
+            return Ok(true);
+        }
+        let pair = self.audit_events(Events::After(sequence - 2), 2).await?;
+        let previous =
+            pair.iter().find(|event| event.sequence == sequence - 1).map(|event| event.mac.as_str());
+        let event = pair.iter().find(|event| event.sequence == sequence);
+        Ok(event.is_some_and(|event| {
+            let mac = self.trail().mac(event, previous.unwrap_or_default());
+            event.mac == mac.to_string()
+        }))
     }
 }
 
 impl Database {
     /// The first `limit` events after `sequence`, in order.
     pub async fn audit_events(&self, sequence: i64, limit: u32) -> Result<Vec<AuditEvent>, Error> {
-        let events = sqlx::query_as(
-            "SELECT sequence, time, principal, action, resource, details, revision FROM audit_events \
-             WHERE sequence > $1 ORDER BY sequence LIMIT $2",
-        );
-        let rows: Vec<Row> =
-            events.bind(sequence).bind(i64::from(limit)).fetch_all(self.read().await?.connection()).await?;
-        rows.into_iter().map(AuditEvent::try_from).collect()
+        self.read().await?.audit_events(Events::After(sequence), limit).await
     }
+}
+
+impl Trail {
+    /// What `event` has to carry after one that carries `previous`. What is no mac counts as none: then the event chains to
+    /// nothing, which shows where the chain was broken.
+    pub(crate) fn mac(&self, event: &AuditEvent, previous: &str) -> Mac {
+        let AuditEvent { sequence, revision, entry, epoch, .. } = event;
+        let event = Event {
+            service: self.service,
+            epoch,
+            sequence: *sequence,
+            micros: to_micros(entry.time),
+            principal: &entry.principal,
+            action: &entry.action,
+            resource: &entry.resource,
+            details: &entry.details,
+            revision: *revision,
+        };
+        self.key.mac(&event, &previous.parse().unwrap_or(Mac::START))
+    }
+}
+
+pub(crate) async fn events(
+    connection: &mut Connection,
+    events: Events,
+    limit: u32,
+) -> Result<Vec<AuditEvent>, Error> {
+    let (condition, from) = match events {
+        Events::After(sequence) => ("sequence > $1 ORDER BY sequence", sequence),
+        Events::Before(sequence) => ("sequence < $1 ORDER BY sequence DESC", sequence),
+    };
+    let select = format!("SELECT {COLUMNS} FROM audit_events WHERE {condition} LIMIT $2");
+    let select = sqlx::query_as(sqlx::AssertSqlSafe(select)).bind(from).bind(i64::from(limit));
+    let rows: Vec<Row> = select.fetch_all(connection).await?;
+    rows.into_iter().map(AuditEvent::try_from).collect()
+}
+
+async fn head(connection: &mut Connection) -> Result<Head, Error> {
+    let head = sqlx::query_as(
+        "SELECT h.epoch, (SELECT coalesce(max(revision), 0) FROM changes), e.sequence, e.mac, e.time FROM history h \
+         LEFT JOIN audit_events e ON e.sequence = (SELECT max(sequence) FROM audit_events)",
+    );
+    let (epoch, revision, sequence, mac, time): (String, i64, Option<i64>, Option<String>, Option<i64>) =
+        head.fetch_one(connection).await?;
+    Ok(Head {
+        epoch,
+        revision,
+        sequence: sequence.unwrap_or_default(),
+        mac: mac.unwrap_or_default(),
+        time: from_micros(time.unwrap_or_default()),
+    })
+}
+
+async fn insert(connection: &mut Connection, event: &AuditEvent) -> Result<(), Error> {
+    let AuditEvent { sequence, revision, entry, epoch, mac } = event;
+    let insert = sqlx::query(
+        "INSERT INTO audit_events (sequence, time, principal, action, resource, details, revision, epoch, mac, cluster) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+    );
+    let insert = insert
+        .bind(sequence)
+        .bind(to_micros(entry.time))
+        .bind(&entry.principal)
+        .bind(&entry.action)
+        .bind(&entry.resource)
+        .bind(serde_json::to_string(&entry.details).map_err(Error::Details)?)
+        .bind(revision)
+        .bind(epoch)
+        .bind(mac)
+        .bind(cluster(entry));
+    insert.execute(connection).await?;
+    Ok(())
+}
+
+pub(crate) fn cluster(entry: &AuditEntry) -> &str {
+    entry.details.get("cluster").map_or("", String::as_str)
 }
 
 #[derive(sqlx::FromRow)]
@@ -73,25 +245,22 @@ struct Row {
     resource: String,
     details: String,
     revision: i64,
-}
-
-fn as_text(details: &BTreeMap<String, String>) -> Result<String, Error> {
-    serde_json::to_string(details).map_err(|error| sqlx::Error::Encode(error.into()).into())
+    epoch: String,
+    mac: String,
 }
 
 impl TryFrom<Row> for AuditEvent {
     type Error = Error;
 
     fn try_from(row: Row) -> Result<Self, Error> {
-        let details =
-            serde_json::from_str(&row.details).map_err(|error| sqlx::Error::Decode(error.into()))?;
         let entry = AuditEntry {
             time: from_micros(row.time),
             principal: row.principal,
             action: row.action,
             resource: row.resource,
-            details,
+            details: serde_json::from_str(&row.details).map_err(Error::Details)?,
         };
-        Ok(Self { sequence: row.sequence, revision: row.revision, entry })
+        let Row { sequence, revision, epoch, mac, .. } = row;
+        Ok(Self { sequence, revision, entry, epoch, mac })
     }
 }

@@ -1,4 +1,5 @@
-//! What both services with a database share: `SQLite` or `PostgreSQL`, changes in commit order, the audit trail.
+//! What both services with a database share: `SQLite` or `PostgreSQL`, changes in commit order, the audit trail, each event
+//! of which is chained to the one before.
 //!
 //! ```text
 //!  write() ─► Write: change(), audit(), first_time(), the service's own SQL ─► commit() ─► disk ─► subscribe()
@@ -20,6 +21,7 @@ mod audit;
 mod config;
 mod error;
 mod feed;
+mod history;
 mod requests;
 mod schema;
 mod time;
@@ -35,10 +37,11 @@ use tracing::Instrument;
 use crate::{address::Address, writer::Writer};
 
 pub use crate::{
-    audit::{AuditEntry, AuditEvent},
+    audit::{AuditEntry, AuditEvent, Events, Head},
     config::{ConfigError, DatabaseConfig},
     error::Error,
     feed::{Change, Follower},
+    history::{Beginning, Trail},
     requests::Request,
     time::{from_micros, to_micros},
     transaction::{Read, Write},
@@ -60,6 +63,7 @@ struct Inner {
     writer: Writer,
     readers: AnyPool,
     latest: watch::Sender<i64>,
+    trail: Arc<Trail>,
     poller: JoinHandle<()>,
 }
 
@@ -70,9 +74,14 @@ impl Drop for Inner {
 }
 
 impl Database {
-    /// Connects, and brings the shared schema and the service's own (`migrations`) up to date. Needs a running tokio
-    /// runtime.
-    pub async fn open(config: &DatabaseConfig, migrations: &Migrator) -> Result<Self, Error> {
+    /// Connects, brings the shared schema and the service's own (`migrations`) up to date, and begins its history if it has
+    /// none. Needs a running tokio runtime.
+    pub async fn open(
+        config: &DatabaseConfig,
+        migrations: &Migrator,
+        trail: Trail,
+        beginning: &Beginning,
+    ) -> Result<Self, Error> {
         let address = Address::of(config)?;
         let open = |source| Error::Open { database: config.to_string(), source };
         let mut first = address.connect_without_limits().await.map_err(open)?;
@@ -83,19 +92,27 @@ impl Database {
         let readers = address.readers().map_err(open)?;
         let poller = tokio::spawn(feed::poll(readers.clone(), latest.clone(), address.poll()));
         let writer = Writer::new(address.clone(), latest.clone());
-        Ok(Self(Arc::new(Inner { address, writer, readers, latest, poller })))
+        let trail = Arc::new(trail);
+        let database = Self(Arc::new(Inner { address, writer, readers, latest, trail, poller }));
+        database.begin(beginning).await?;
+        Ok(database)
     }
 
     /// A snapshot to read from.
     pub async fn read(&self) -> Result<Read, Error> {
         let begin = self.0.readers.begin_with(self.0.address.begin_read());
-        Ok(Read::new(begin.instrument(tracing::info_span!("database.read")).await?))
+        let begin = begin.instrument(tracing::info_span!("database.read"));
+        Ok(Read::new(begin.await?, Arc::clone(&self.0.trail)))
     }
 
     /// A write; waits until it is its turn.
     pub async fn write(&self) -> Result<Write, Error> {
         let begin = self.0.writer.begin().instrument(tracing::info_span!("database.write"));
         Ok(Write::new(begin.await?, self.clone()))
+    }
+
+    pub(crate) fn trail(&self) -> &Trail {
+        &self.0.trail
     }
 
     /// Takes what was deleted or overwritten out of the write-ahead log of `SQLite` too. Whoever destroys secrets calls it

@@ -7,21 +7,22 @@ use std::{
     time::Duration,
 };
 
-use crate::{AuditEntry, Database, DatabaseConfig, Error, Request, from_micros, to_micros};
+use crate::{AuditEntry, Beginning, Database, DatabaseConfig, Error, Request, Trail, from_micros, to_micros};
+use pullpass_domain::audit::AuditKey;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 use tokio::task::JoinSet;
 
 /// A service's own schema: one table.
-fn migrations() -> Migrator {
+pub(crate) fn migrations() -> Migrator {
     let sql = "CREATE TABLE things (name TEXT NOT NULL PRIMARY KEY)";
     let step =
         Migration::new(1, "things".into(), MigrationType::Simple, sqlx::SqlSafeStr::into_sql_str(sql), false);
     Migrator::with_migrations(vec![step])
 }
 
-fn file(folder: &TempDir) -> PathBuf {
+pub(crate) fn file(folder: &TempDir) -> PathBuf {
     folder.path().join("test.db")
 }
 
@@ -29,12 +30,26 @@ fn config(file: &Path) -> DatabaseConfig {
     DatabaseConfig::sqlite(file).unwrap()
 }
 
-async fn open(path: &Path) -> Database {
-    Database::open(&config(path), &migrations()).await.unwrap()
+pub(crate) const EPOCH: &str = "first-epoch";
+/// 32 times 7 in base64.
+const KEY: &[u8] = b"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
+
+pub(crate) fn key() -> AuditKey {
+    AuditKey::from_base64(KEY).unwrap()
+}
+
+async fn try_open(path: &Path, migrations: &Migrator) -> Result<Database, Error> {
+    let trail = Trail { service: "test", key: key() };
+    let beginning = Beginning { epoch: EPOCH.into(), now: from_micros(1_700_000_000_000_000) };
+    Database::open(&config(path), migrations, trail, &beginning).await
+}
+
+pub(crate) async fn open(path: &Path) -> Database {
+    try_open(path, &migrations()).await.unwrap()
 }
 
 /// One change with a row of its own and an audit event; its revision.
-async fn add(database: &Database, name: &str) -> i64 {
+pub(crate) async fn add(database: &Database, name: &str) -> i64 {
     let mut write = database.write().await.unwrap();
     let insert = sqlx::query("INSERT INTO things (name) VALUES ($1)").bind(name);
     insert.execute(write.connection()).await.unwrap();
@@ -44,7 +59,7 @@ async fn add(database: &Database, name: &str) -> i64 {
     revision
 }
 
-fn entry(resource: &str) -> AuditEntry {
+pub(crate) fn entry(resource: &str) -> AuditEntry {
     AuditEntry {
         time: from_micros(1_234_567),
         principal: "spiffe://d/platform/ci".into(),
@@ -291,10 +306,10 @@ async fn who_waits_too_long_for_the_writer_is_told_that_the_database_is_busy() {
 async fn a_file_that_is_no_database_is_named() {
     let folder = TempDir::new().unwrap();
     std::fs::write(file(&folder), "this is no database, whatever its name says").unwrap();
-    let error = Database::open(&config(&file(&folder)), &migrations()).await.unwrap_err();
+    let error = try_open(&file(&folder), &migrations()).await.unwrap_err();
     assert!(matches!(error, Error::Open { .. }) && error.to_string().contains("test.db"), "{error:?}");
-    let nowhere = config(&folder.path().join("absent/test.db"));
-    assert!(matches!(Database::open(&nowhere, &migrations()).await, Err(Error::Create { .. })));
+    let nowhere = folder.path().join("absent/test.db");
+    assert!(matches!(try_open(&nowhere, &migrations()).await, Err(Error::Create { .. })));
 }
 
 #[tokio::test]
@@ -302,7 +317,7 @@ async fn a_schema_from_the_future_is_not_touched() {
     let folder = TempDir::new().unwrap();
     open(&file(&folder)).await.close().await;
     let older = Migrator::with_migrations(vec![]);
-    let error = Database::open(&config(&file(&folder)), &older).await.unwrap_err();
+    let error = try_open(&file(&folder), &older).await.unwrap_err();
     assert!(matches!(error, Error::Migrate { .. }), "{error:?}");
 }
 

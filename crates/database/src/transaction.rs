@@ -1,20 +1,29 @@
+use std::sync::Arc;
+
 use sqlx::{Any, Transaction};
 use tracing::Instrument;
 
-use crate::{Connection, Database, Error, feed, writer::Member};
+use crate::{Connection, Database, Error, Trail, feed, writer::Member};
 
 /// A snapshot: everything read through it is of one moment. Keep it short, it holds back the write-ahead log.
 #[derive(Debug)]
-pub struct Read(Transaction<'static, Any>);
+pub struct Read {
+    transaction: Transaction<'static, Any>,
+    trail: Arc<Trail>,
+}
 
 impl Read {
-    pub(crate) fn new(transaction: Transaction<'static, Any>) -> Self {
-        Self(transaction)
+    pub(crate) fn new(transaction: Transaction<'static, Any>, trail: Arc<Trail>) -> Self {
+        Self { transaction, trail }
+    }
+
+    pub(crate) fn trail(&self) -> &Trail {
+        &self.trail
     }
 
     /// For the service's own SQL.
     pub fn connection(&mut self) -> &mut Connection {
-        &mut self.0
+        &mut self.transaction
     }
 
     /// The revision of this snapshot.
@@ -39,6 +48,10 @@ pub struct Write {
 impl Write {
     pub(crate) fn new(member: Member, database: Database) -> Self {
         Self { member, database, revision: 0 }
+    }
+
+    pub(crate) fn trail(&self) -> &Trail {
+        self.database.trail()
     }
 
     /// For the service's own SQL.

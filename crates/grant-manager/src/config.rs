@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use pullpass_database::DatabaseConfig;
+use pullpass_recovery::AuditConfig;
 use pullpass_runtime::config::ServerConfig;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,8 @@ pub struct Config {
     pub ticket_signing_key: PathBuf,
     /// Where links, grants, clusters and the audit trail are kept.
     pub database: DatabaseConfig,
+    /// How the audit trail is chained, and how an older copy of the database is noticed.
+    pub audit: AuditConfig,
     /// Listening, TLS, roles, telemetry and limits.
     pub server: ServerConfig,
 }

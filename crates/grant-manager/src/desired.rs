@@ -8,11 +8,11 @@ use std::collections::{HashSet, VecDeque};
 use pullpass_api::{
     convert,
     grant::v1::{
-        Cluster, DesiredStateSnapshotEnd, ImageGrant, SecretLink, WatchDesiredStateResponse,
-        watch_desired_state_response::Event,
+        Cluster, DesiredStateSnapshotEnd, ImageGrant, SecretLink, WatchDesiredStateRequest,
+        WatchDesiredStateResponse, watch_desired_state_response::Event,
     },
 };
-use pullpass_database::{Change, Connection};
+use pullpass_database::{Change, Connection, Head};
 use pullpass_runtime::SpiffeId;
 use tokio::sync::watch;
 
@@ -45,31 +45,36 @@ impl Manager {
     pub(crate) async fn watch_desired_state(
         &self,
         identity: SpiffeId,
-        after: i64,
-        cluster_uid: &str,
+        request: &WatchDesiredStateRequest,
     ) -> Result<Watch, Error> {
+        let after = request.after_revision;
         if after < 0 {
             return Err(convert::Error::new("after_revision", "must not be negative").into());
         }
         let latest = self.database.subscribe();
         let mut read = self.read().await?;
         let cluster = appliers::of_identity(read.connection(), &identity).await?.cluster;
-        let revision = read.revision().await?;
+        let ours = read.head().await?;
         let (position, queue) = match after {
-            0 => (revision, snapshot(read.connection(), &cluster, revision).await?),
-            _ => (resumable(after, revision, &cluster, cluster_uid)?, VecDeque::new()),
+            0 => (ours.revision, snapshot(read.connection(), &cluster, &ours).await?),
+            _ => (resumable(request, &ours, &cluster)?, VecDeque::new()),
         };
         let connected = self.presence.connect(&cluster.uid);
         Ok(Watch { manager: self.clone(), identity, cluster, position, queue, latest, _connected: connected })
     }
 }
 
-/// What an applier saw before its cluster was registered, or of another database, is nothing to go on from.
-fn resumable(after: i64, ours: i64, cluster: &Cluster, uid: &str) -> Result<i64, Error> {
+/// What an applier saw before its cluster was registered, or of another history or database, is nothing to go on from.
+fn resumable(request: &WatchDesiredStateRequest, ours: &Head, cluster: &Cluster) -> Result<i64, Error> {
+    let WatchDesiredStateRequest { after_revision: after, cluster_uid: uid, epoch } = request;
+    let (after, ours, now) = (*after, ours.revision, &ours.epoch);
+    if !epoch.is_empty() && epoch != now {
+        return Err(Error::OtherEpoch { given: epoch.clone(), ours: now.clone() });
+    }
     if after > ours {
         return Err(Error::RevisionAhead { given: after, ours });
     }
-    let another = !uid.is_empty() && uid != cluster.uid;
+    let another = !uid.is_empty() && *uid != cluster.uid;
     if after < cluster.revision || another {
         let (cluster, registered) = (cluster.name.clone(), cluster.revision);
         return Err(Error::RegisteredSince { cluster, given: after, registered });
@@ -80,7 +85,7 @@ fn resumable(after: i64, ours: i64, cluster: &Cluster, uid: &str) -> Result<i64,
 async fn snapshot(
     connection: &mut Connection,
     cluster: &Cluster,
-    revision: i64,
+    ours: &Head,
 ) -> Result<VecDeque<WatchDesiredStateResponse>, Error> {
     let links = targets::applying(connection, &cluster.name).await?.into_iter().map(Event::SecretLink);
     let grants = targets::applying(connection, &cluster.name).await?.into_iter().map(Event::ImageGrant);
@@ -89,8 +94,9 @@ async fn snapshot(
         cluster: cluster.name.clone(),
         cluster_uid: cluster.uid.clone(),
         leave: cluster.leave,
+        epoch: ours.epoch.clone(),
     });
-    messages.push_back(message(Some(end), revision, None));
+    messages.push_back(message(Some(end), ours.revision, None));
     Ok(messages)
 }
 

@@ -36,6 +36,11 @@ pub(crate) enum Error {
     #[error("revision {given} is ahead of this service's own, {ours}: begin anew with after_revision 0")]
     RevisionAhead { given: i64, ours: i64 },
     #[error(
+        "the history goes on in another epoch, {ours}, than what was seen of {given}: begin anew with after_revision 0, and \
+         delete nothing meanwhile"
+    )]
+    OtherEpoch { given: String, ours: String },
+    #[error(
         "{cluster} was registered for this applier anew, at revision {registered}: begin anew with after_revision 0 \
          instead of {given}"
     )]
@@ -97,6 +102,9 @@ impl From<Error> for Status {
                 let metadata = vec![("given", given.to_string()), ("revision", ours.to_string())];
                 (Code::OutOfRange, "REVISION_AHEAD", metadata)
             }
+            Error::OtherEpoch { given, ours } => {
+                (Code::OutOfRange, "EPOCH_CHANGED", vec![("given", given), ("epoch", ours)])
+            }
             Error::RegisteredSince { cluster, given, registered } => {
                 let (given, registered) = (given.to_string(), registered.to_string());
                 let metadata = vec![("cluster", cluster), ("given", given), ("revision", registered)];
@@ -133,6 +141,7 @@ fn database(error: &pullpass_database::Error) -> Status {
         | E::NoUser(_)
         | E::Open { .. }
         | E::Migrate { .. }
+        | E::Details(_)
         | E::Sql(_) => internal(&text, error),
     }
 }

@@ -225,8 +225,7 @@ impl GrantManager for Service {
         request: Request<wire::WatchDesiredStateRequest>,
     ) -> Answer<Self::WatchDesiredStateStream> {
         let identity = identity(&request)?;
-        let wire::WatchDesiredStateRequest { after_revision, cluster_uid } = request.into_inner();
-        let watch = self.manager.watch_desired_state(identity, after_revision, &cluster_uid).await?;
+        let watch = self.manager.watch_desired_state(identity, &request.into_inner()).await?;
         let messages = stream::try_unfold(watch, |mut watch| async move {
             let message = watch.next().await?;
             Ok::<_, Status>(Some((message, watch)))
@@ -279,8 +278,6 @@ impl GrantManager for Service {
         &self,
         request: Request<wire::ListAuditEventsRequest>,
     ) -> Answer<wire::ListAuditEventsResponse> {
-        let wire::ListAuditEventsRequest { page_size, page_token } = request.into_inner();
-        let (events, next_page_token) = self.manager.audit_events(page_size, &page_token).await?;
-        Ok(Response::new(wire::ListAuditEventsResponse { events, next_page_token }))
+        Ok(Response::new(self.manager.audit_events(request.into_inner()).await?))
     }
 }

@@ -3,8 +3,12 @@
 use std::{future::Future, sync::Arc};
 
 use prost_types::FieldMask;
-use pullpass_api::{audit::v1::AuditEvent, convert};
-use pullpass_database::{Database, DatabaseConfig, Read};
+use pullpass_api::{
+    audit::v1::AuditEvent,
+    convert,
+    grant::v1::{ListAuditEventsRequest, ListAuditEventsResponse},
+};
+use pullpass_database::{Database, Events, Read};
 use pullpass_runtime::Clock;
 use sqlx::migrate::Migrator;
 
@@ -18,7 +22,9 @@ use crate::{
     transaction::{Caller, Details, Transaction},
 };
 
-/// The tables of this service.
+/// What the audit trail calls this service.
+pub(crate) const NAME: &str = "grant-manager";
+
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// Keeps links, grants and clusters, and knows who may fetch what. Clones are the same.
@@ -83,19 +89,14 @@ pub(crate) struct Deletion {
 }
 
 impl Manager {
-    /// Opens the database, which is made if it does not exist. Needs a running tokio runtime.
-    pub async fn open(
-        config: &DatabaseConfig,
-        signer: Signer,
-        clock: Clock,
-    ) -> Result<Self, pullpass_database::Error> {
-        let database = Database::open(config, &MIGRATIONS).await?;
-        Ok(Self { database, signer: Arc::new(signer), clock, presence: Presence::default() })
+    /// On a database that has the tables of [`Self::migrations`].
+    pub fn new(database: Database, signer: Signer, clock: Clock) -> Self {
+        Self { database, signer: Arc::new(signer), clock, presence: Presence::default() }
     }
 
-    /// Closes the database after what is under way has ended.
-    pub async fn close(&self) {
-        self.database.close().await;
+    /// The tables of this service.
+    pub fn migrations() -> &'static Migrator {
+        &MIGRATIONS
     }
 
     pub(crate) async fn read(&self) -> Result<Read, Error> {
@@ -175,16 +176,21 @@ impl Manager {
         Ok(after)
     }
 
-    /// A page of the audit trail, and the token of the next.
+    /// A page of the audit trail.
     pub(crate) async fn audit_events(
         &self,
-        size: i32,
-        token: &str,
-    ) -> Result<(Vec<AuditEvent>, String), Error> {
-        let page = Page::parse(size, token, 0, |sequence| sequence.parse().ok())?;
-        let mut events = self.database.audit_events(page.after, page.size + 1).await?;
-        let next = page.cut(&mut events, |last| last.sequence.to_string());
-        Ok((events.into_iter().map(audit_event).collect(), next))
+        request: ListAuditEventsRequest,
+    ) -> Result<ListAuditEventsResponse, Error> {
+        let ListAuditEventsRequest { page_size, page_token, after_sequence, order_by } = request;
+        let first = convert::first_events(&order_by, after_sequence)?;
+        let page = Page::parse(page_size, &page_token, first.sequence, |sequence| sequence.parse().ok())?;
+        let asked = if first.newest_first { Events::Before(page.after) } else { Events::After(page.after) };
+        let mut read = self.read().await?;
+        let mut events = read.audit_events(asked, page.size + 1).await?;
+        let next_page_token = page.cut(&mut events, |last| last.sequence.to_string());
+        let head = Some(pullpass_recovery::wire_head(&read.head().await?));
+        let events = events.into_iter().map(audit_event).collect();
+        Ok(ListAuditEventsResponse { events, next_page_token, head })
     }
 }
 
@@ -192,12 +198,14 @@ fn audit_event(event: pullpass_database::AuditEvent) -> AuditEvent {
     AuditEvent {
         sequence: event.sequence,
         time: Some(convert::timestamp(event.entry.time)),
-        service: "grant-manager".to_owned(),
+        service: NAME.to_owned(),
         principal: event.entry.principal,
         action: event.entry.action,
         resource: event.entry.resource,
         details: event.entry.details.into_iter().collect(),
         revision: event.revision,
+        epoch: event.epoch,
+        mac: event.mac,
     }
 }
 

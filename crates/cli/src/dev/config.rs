@@ -15,6 +15,7 @@ pub(super) struct CredentialStoreFile {
     pub(super) ticket_public_key: PathBuf,
     pub(super) key_encryption: KeyEncryptionSection,
     pub(super) database: DatabaseSection,
+    pub(super) audit: AuditSection,
     pub(super) server: ServerConfig,
 }
 
@@ -30,6 +31,7 @@ pub(super) struct KeyEncryptionSection {
 pub(super) struct GrantManagerFile {
     pub(super) ticket_signing_key: PathBuf,
     pub(super) database: DatabaseSection,
+    pub(super) audit: AuditSection,
     pub(super) server: ServerConfig,
 }
 
@@ -49,7 +51,14 @@ pub(super) struct DatabaseSection {
     pub(super) url: String,
 }
 
-const STORE_PLATFORM: [&str; 10] = [
+/// How a service chains its audit trail, and where it remembers how far its database is.
+#[derive(Debug, Serialize)]
+pub(super) struct AuditSection {
+    pub(super) key: PathBuf,
+    pub(super) state_file: PathBuf,
+}
+
+const STORE_PLATFORM: [&str; 11] = [
     "CreateCredential",
     "AddCredentialVersion",
     "GetCredential",
@@ -60,6 +69,7 @@ const STORE_PLATFORM: [&str; 10] = [
     "ListAuditEvents",
     "GetKeyStatus",
     "RewrapDataKeys",
+    "ListExposures",
 ];
 const STORE_APPLIER: [&str; 2] = ["WatchCredentials", "FetchPullSecret"];
 const GRANTS_PLATFORM: [&str; 19] = [
@@ -90,6 +100,8 @@ const GRANTS_APPLIER: [&str; 3] = ["WatchDesiredState", "IssueTicket", "ReportSy
 pub(super) struct Roles {
     platform: Pattern,
     applier: Pattern,
+    /// Who may let an older copy of a database count: nobody else of the platform.
+    admin: Pattern,
 }
 
 impl Roles {
@@ -97,6 +109,7 @@ impl Roles {
         Ok(Self {
             platform: format!("spiffe://{trust_domain}/platform/*").parse()?,
             applier: format!("spiffe://{trust_domain}/applier/*").parse()?,
+            admin: format!("spiffe://{trust_domain}/platform/admin").parse()?,
         })
     }
 
@@ -106,6 +119,7 @@ impl Roles {
         vec![
             role("platform", &self.platform, service, STORE_PLATFORM.iter().chain(&watch)),
             role("applier", &self.applier, service, &STORE_APPLIER),
+            self.recovery(),
         ]
     }
 
@@ -114,7 +128,12 @@ impl Roles {
         vec![
             role("platform", &self.platform, service, &GRANTS_PLATFORM),
             role("applier", &self.applier, service, &GRANTS_APPLIER),
+            self.recovery(),
         ]
+    }
+
+    fn recovery(&self) -> Role {
+        role("recovery", &self.admin, pullpass_api::service::RECOVERY, &["AcceptRollback"])
     }
 
     pub(super) fn cluster_applier(&self) -> Vec<Role> {

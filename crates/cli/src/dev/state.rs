@@ -18,8 +18,8 @@ use url::Url;
 use super::{
     Ports, Service,
     config::{
-        ClusterApplierFile, CredentialStoreFile, DatabaseSection, GrantManagerFile, KeyEncryptionSection,
-        Roles,
+        AuditSection, ClusterApplierFile, CredentialStoreFile, DatabaseSection, GrantManagerFile,
+        KeyEncryptionSection, Roles,
     },
 };
 use crate::{
@@ -89,7 +89,7 @@ impl StateDir {
     pub fn prepare(options: &Options) -> anyhow::Result<Self> {
         let cluster =
             ClusterName::from_id(&options.cluster).context("the name of the cluster cannot be used")?;
-        for folder in ["pki", "config", "data", "logs"] {
+        for folder in ["pki", "config", "data", "state", "logs"] {
             files::private_folder(&options.dir.join(folder))?;
         }
         let dir = options
@@ -164,6 +164,17 @@ impl StateDir {
         self.dir.join("data").join(format!("{}.db", service.binary_name()))
     }
 
+    /// Where a service remembers how far its database is; the applier has none.
+    pub fn state_file(&self, service: Service) -> PathBuf {
+        self.dir.join("state").join(format!("{}.json", service.binary_name()))
+    }
+
+    /// The keys of the audit chains, as `pullpass audit verify` takes them.
+    pub fn audit_keys(&self) -> anyhow::Result<[PathBuf; 2]> {
+        let keys = Keys::ensure(&self.dir.join("keys"))?;
+        Ok([keys.credential_store_audit_key, keys.grant_manager_audit_key])
+    }
+
     /// The configuration file of the `pullpass` command, as `spiffe://pullpass.local/platform/admin`.
     pub fn client_file(&self) -> PathBuf {
         self.dir.join("client.toml")
@@ -193,15 +204,19 @@ impl StateDir {
     fn write_files(&self, keys: &Keys) -> anyhow::Result<()> {
         let roles = Roles::new(TRUST_DOMAIN)?;
         let database = |service| self.database_section(service);
+        let audit =
+            |service, key: &PathBuf| AuditSection { key: key.clone(), state_file: self.state_file(service) };
         let store = CredentialStoreFile {
             ticket_public_key: keys.ticket_public_key.clone(),
             key_encryption: KeyEncryptionSection { provider: "file", file: keys.key_encryption_key.clone() },
             database: database(Service::CredentialStore)?,
+            audit: audit(Service::CredentialStore, &keys.credential_store_audit_key),
             server: self.server(Service::CredentialStore, roles.credential_store()),
         };
         let grants = GrantManagerFile {
             ticket_signing_key: keys.ticket_signing_key.clone(),
             database: database(Service::GrantManager)?,
+            audit: audit(Service::GrantManager, &keys.grant_manager_audit_key),
             server: self.server(Service::GrantManager, roles.grant_manager()),
         };
         let applier = ClusterApplierFile {

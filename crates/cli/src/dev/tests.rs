@@ -44,7 +44,11 @@ fn keys_and_folders_are_for_their_owner_alone() {
     let files = files(state.dir());
     let keys: Vec<_> =
         files.iter().filter(|(name, _)| Path::new(name).extension().is_some_and(|e| e == "key")).collect();
-    assert_eq!(keys.len(), 7, "authority, three services, admin, sealing, tickets: {keys:?}");
+    assert_eq!(
+        keys.len(),
+        9,
+        "authority, three services, admin, sealing, tickets, two audit trails: {keys:?}"
+    );
     for (name, (_, mode)) in keys {
         assert_eq!(*mode, 0o600, "{name}");
     }

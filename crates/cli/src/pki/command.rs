@@ -39,7 +39,7 @@ pub(crate) enum Command {
         #[arg(long, value_name = "DIR")]
         dir: PathBuf,
     },
-    /// Makes the key that seals credentials and the pair that signs and checks tickets
+    /// Makes the key that seals credentials, the pair that signs and checks tickets, and those that chain the audit trails
     #[command(after_help = "Examples:\n  pullpass pki keys --dir ./keys")]
     Keys {
         /// The folder
@@ -96,12 +96,15 @@ pub(crate) fn run(command: Command, format: Format) -> anyhow::Result<()> {
         Command::Keys { dir } => {
             let keys = Keys::create(&dir)?;
             note(
-                "made the services' keys; keep a copy of the key-encryption key: what it sealed is lost without it",
+                "made the services' keys; keep a copy of the key-encryption key: what it sealed is lost without it; and of the \
+                 audit keys: without them no trail can be verified",
             );
             vec![
                 ("keyEncryptionKey", keys.key_encryption_key),
                 ("ticketSigningKey", keys.ticket_signing_key),
                 ("ticketPublicKey", keys.ticket_public_key),
+                ("credentialStoreAuditKey", keys.credential_store_audit_key),
+                ("grantManagerAuditKey", keys.grant_manager_audit_key),
             ]
         }
     };

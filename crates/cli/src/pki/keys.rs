@@ -1,4 +1,5 @@
-//! The services' own keys: the one that seals the credentials, and the pair that signs and checks tickets.
+//! The services' own keys: the one that seals the credentials, the pair that signs and checks tickets, and those that chain
+//! the audit trails.
 
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,10 @@ pub struct Keys {
     pub ticket_signing_key: PathBuf,
     /// credential-store: the public half in PEM, which checks tickets.
     pub ticket_public_key: PathBuf,
+    /// credential-store: 32 random bytes in base64, which chain its audit trail.
+    pub credential_store_audit_key: PathBuf,
+    /// grant-manager: the same for its own.
+    pub grant_manager_audit_key: PathBuf,
 }
 
 impl Keys {
@@ -26,6 +31,8 @@ impl Keys {
             key_encryption_key: folder.join("key-encryption.key"),
             ticket_signing_key: folder.join("ticket-signing.key"),
             ticket_public_key: folder.join("ticket-signing.pub"),
+            credential_store_audit_key: folder.join("credential-store-audit.key"),
+            grant_manager_audit_key: folder.join("grant-manager-audit.key"),
         }
     }
 
@@ -37,9 +44,10 @@ impl Keys {
             keys.key_encryption_key.as_path(),
             keys.ticket_signing_key.as_path(),
             keys.ticket_public_key.as_path(),
+            keys.credential_store_audit_key.as_path(),
+            keys.grant_manager_audit_key.as_path(),
         ])?;
-        keys.ensure_key_encryption_key()?;
-        keys.ensure_ticket_keys()?;
+        keys.ensure_all()?;
         Ok(keys)
     }
 
@@ -47,20 +55,15 @@ impl Keys {
     pub(crate) fn ensure(folder: &Path) -> anyhow::Result<Self> {
         let keys = Self::at(folder);
         files::private_folder(folder)?;
-        keys.ensure_key_encryption_key()?;
-        keys.ensure_ticket_keys()?;
+        keys.ensure_all()?;
         Ok(keys)
     }
 
-    fn ensure_key_encryption_key(&self) -> anyhow::Result<()> {
-        if self.key_encryption_key.exists() {
-            return Ok(());
-        }
-        let mut key = Zeroizing::new([0_u8; 32]);
-        aws_lc_rs::rand::fill(&mut *key).context("failed to make the key-encryption key")?;
-        let mut text = Zeroizing::new(BASE64_STANDARD.encode(*key));
-        text.push('\n');
-        files::create(&self.key_encryption_key, PRIVATE, text.as_bytes())
+    fn ensure_all(&self) -> anyhow::Result<()> {
+        ensure_random(&self.key_encryption_key)?;
+        ensure_random(&self.credential_store_audit_key)?;
+        ensure_random(&self.grant_manager_audit_key)?;
+        self.ensure_ticket_keys()
     }
 
     /// The public key is derived from the private one, so that the two always fit.
@@ -80,4 +83,17 @@ impl Keys {
         }
         Ok(())
     }
+}
+
+/// 32 random bytes in base64, unless there is a file already.
+fn ensure_random(file: &Path) -> anyhow::Result<()> {
+    if file.exists() {
+        return Ok(());
+    }
+    let mut key = Zeroizing::new([0_u8; 32]);
+    let made = aws_lc_rs::rand::fill(&mut *key);
+    made.with_context(|| format!("failed to make the key {}", file.display()))?;
+    let mut text = Zeroizing::new(BASE64_STANDARD.encode(*key));
+    text.push('\n');
+    files::create(file, PRIVATE, text.as_bytes())
 }

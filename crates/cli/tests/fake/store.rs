@@ -128,4 +128,18 @@ impl CredentialStore for Store {
         }
         Ok(Response::new(script.rewraps.remove(0)))
     }
+
+    async fn list_exposures(
+        &self,
+        request: Request<ListExposuresRequest>,
+    ) -> Result<Response<ListExposuresResponse>, Status> {
+        let ListExposuresRequest { cluster, page_token, .. } = request.into_inner();
+        let credential = format!("credentials/of-{}", cluster.trim_start_matches("clusters/"));
+        let version = if page_token.is_empty() { 1 } else { 2 };
+        let state = if version == 1 { ExposureState::Superseded } else { ExposureState::Current };
+        let exposure =
+            Exposure { credential, version, state: state.into(), fetches: 7, ..Default::default() };
+        let next_page_token = if version == 1 { "2".to_owned() } else { String::new() };
+        Ok(Response::new(ListExposuresResponse { exposures: vec![exposure], next_page_token }))
+    }
 }

@@ -119,7 +119,8 @@ fn a_complete_snapshot_says_which_credentials_there_are() {
     fetch(&mut materials, Ok(rendered(1)));
     let mut snapshot = Credentials::default();
     snapshot.apply(&changed("quay", "u", 3));
-    snapshot.apply(&Message { event: Some(Event::SnapshotEnd(SnapshotEnd {})), ..Default::default() });
+    snapshot
+        .apply(&Message { event: Some(Event::SnapshotEnd(SnapshotEnd::default())), ..Default::default() });
     materials.replace_credentials(snapshot);
     assert_eq!(materials.due(NOW()).len(), 1);
 }

@@ -288,6 +288,13 @@ fn what_an_older_revision_lost_is_held_until_somebody_decides_anew() {
     let mut state = at_rest(desired_link("web"), &["a"]);
     state.replace_desired(another, "");
     assert_eq!(lost(&mut state), 1, "a new database names nothing");
+    let before = Desired { epoch: "one".into(), ..desired_link("web") };
+    for (epoch, held) in [("two", 1), ("one", 0)] {
+        let mut state = at_rest(before.clone(), &["a"]);
+        let after = Desired { epoch: epoch.into(), ..complete(Desired::default(), 20) };
+        state.replace_desired(after, "");
+        assert_eq!(lost(&mut state), held, "an older copy that has come as far again: {epoch}");
+    }
     let mut state = at_rest(desired_link("web"), &["a"]);
     state.replace_desired(complete(Desired::default(), 6), "");
     assert_eq!(lost(&mut state), 0, "taken back in the course of things");

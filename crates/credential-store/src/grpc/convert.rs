@@ -5,18 +5,20 @@ use std::fmt::Display;
 use prost::Message;
 use pullpass_api::{
     audit::v1::AuditEvent as WireAuditEvent,
-    convert::{Error, timestamp},
+    convert::{Error, first_events, time, timestamp},
     credential::v1::{self as wire, material::Source, watch_credentials_response as watch_wire},
 };
-use pullpass_database::AuditEvent;
+use pullpass_database::{AuditEvent, Events, Head};
 use pullpass_domain::{
     docker_config::{self, DockerConfig},
-    name::CredentialName,
+    name::{ClusterName, CredentialName},
     secret::{Password, SecretBytes},
 };
 use uuid::Uuid;
 
 use crate::{
+    app::NAME,
+    exposures::{Exposure, Fate, Since},
     fetch::Fetched,
     keys::Provider,
     rewrap::{KeyState, Progress, State},
@@ -24,7 +26,6 @@ use crate::{
     watch::{Event, What},
 };
 
-const SERVICE: &str = "credential-store";
 const DEFAULT_PAGE: u32 = 100;
 const LARGEST_PAGE: u32 = 1000;
 /// A page ends before it outgrows what gRPC clients accept by default, 4 MiB; credentials may have many versions.
@@ -112,12 +113,14 @@ pub(crate) fn credential_page_token(token: &str) -> Result<String, Error> {
     }
 }
 
-/// The sequence that the page before ended with; 0 before the first.
-pub(crate) fn audit_page_token(token: &str) -> Result<i64, Error> {
-    match token {
-        "" => Ok(0),
-        token => token.parse().map_err(|_| foreign_token()),
-    }
+/// Which events are asked for.
+pub(super) fn events(message: &wire::ListAuditEventsRequest) -> Result<Events, Error> {
+    let first = first_events(&message.order_by, message.after_sequence)?;
+    let sequence = match message.page_token.as_str() {
+        "" => first.sequence,
+        token => token.parse().map_err(|_| foreign_token())?,
+    };
+    Ok(if first.newest_first { Events::Before(sequence) } else { Events::After(sequence) })
 }
 
 fn foreign_token() -> Error {
@@ -146,13 +149,18 @@ pub(crate) fn credential_page(credentials: Vec<Credential>, size: u32) -> wire::
 }
 
 /// `events` are one more than asked for, if there are more.
-pub(crate) fn audit_page(mut events: Vec<AuditEvent>, size: u32) -> wire::ListAuditEventsResponse {
+pub(crate) fn audit_page(
+    mut events: Vec<AuditEvent>,
+    size: u32,
+    head: &Head,
+) -> wire::ListAuditEventsResponse {
     let more = events.len() > size as usize;
     events.truncate(size as usize);
     let last = events.last().map(|event| event.sequence.to_string());
     wire::ListAuditEventsResponse {
         events: events.into_iter().map(audit_event).collect(),
         next_page_token: last.filter(|_| more).unwrap_or_default(),
+        head: Some(pullpass_recovery::wire_head(head)),
     }
 }
 
@@ -160,12 +168,14 @@ fn audit_event(event: AuditEvent) -> WireAuditEvent {
     WireAuditEvent {
         sequence: event.sequence,
         time: Some(timestamp(event.entry.time)),
-        service: SERVICE.to_owned(),
+        service: NAME.to_owned(),
         principal: event.entry.principal,
         action: event.entry.action,
         resource: event.entry.resource,
         details: event.entry.details.into_iter().collect(),
         revision: event.revision,
+        epoch: event.epoch,
+        mac: event.mac,
     }
 }
 
@@ -215,7 +225,7 @@ pub(crate) fn event(event: Event) -> wire::WatchCredentialsResponse {
             version: head.version,
         }),
         What::Deleted(name) => watch_wire::Event::Deleted(name),
-        What::SnapshotEnd => watch_wire::Event::SnapshotEnd(wire::SnapshotEnd {}),
+        What::SnapshotEnd { epoch } => watch_wire::Event::SnapshotEnd(wire::SnapshotEnd { epoch }),
     };
     wire::WatchCredentialsResponse {
         event: Some(what),
@@ -256,5 +266,51 @@ pub(super) fn progress(progress: Progress) -> wire::RewrapDataKeysResponse {
         key_encryption_key: progress.key_id,
         done: progress.done,
         removed_provider_key_ids: progress.removed.into_iter().map(|known| known.provider_key_id).collect(),
+    }
+}
+
+/// What is asked for, and the credential and version that the page before ended with.
+pub(super) fn exposures_asked(message: &wire::ListExposuresRequest) -> Result<(Since, Place), Error> {
+    let cluster = field("cluster", ClusterName::parse(&message.cluster))?.to_string();
+    let since =
+        message.since.as_ref().map(|since| time(since).ok_or_else(|| Error::new("since", "is no time")));
+    let place = match message.page_token.as_str() {
+        "" => (String::new(), 0),
+        token => exposures_place(token).ok_or_else(foreign_token)?,
+    };
+    Ok((Since { cluster, time: since.transpose()? }, place))
+}
+
+/// Resource name of a credential, and a version.
+pub(super) type Place = (String, i64);
+
+fn exposures_place(token: &str) -> Option<Place> {
+    let (name, version) = token.split_once('@')?;
+    Some((name.to_owned(), version.parse().ok()?))
+}
+
+pub(super) fn exposure_page(all: Vec<Exposure>, after: &Place, size: u32) -> wire::ListExposuresResponse {
+    let mut rest =
+        all.into_iter().filter(|e| (e.credential.as_str(), e.version) > (after.0.as_str(), after.1));
+    let exposures: Vec<_> = rest.by_ref().take(size as usize).map(exposure).collect();
+    let last = exposures.last().map(|last| format!("{}@{}", last.credential, last.version));
+    let next_page_token = last.filter(|_| rest.next().is_some()).unwrap_or_default();
+    wire::ListExposuresResponse { exposures, next_page_token }
+}
+
+fn exposure(exposure: Exposure) -> wire::Exposure {
+    let state = match exposure.fate {
+        Fate::Current => wire::ExposureState::Current,
+        Fate::Superseded => wire::ExposureState::Superseded,
+        Fate::Destroyed => wire::ExposureState::Destroyed,
+        Fate::Deleted => wire::ExposureState::Deleted,
+    };
+    wire::Exposure {
+        credential: exposure.credential,
+        version: exposure.version,
+        state: state.into(),
+        first_time: Some(timestamp(exposure.first)),
+        last_time: Some(timestamp(exposure.last)),
+        fetches: exposure.fetches,
     }
 }

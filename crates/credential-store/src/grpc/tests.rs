@@ -249,7 +249,7 @@ async fn every_change_is_told_in_the_audit_trail() {
     destroy(&fixture, "quay", 1).await.unwrap();
     delete(&fixture, "quay", "").await.unwrap();
     let list = async |page_size, page_token: String| {
-        let message = wire::ListAuditEventsRequest { page_size, page_token };
+        let message = wire::ListAuditEventsRequest { page_size, page_token, ..Default::default() };
         fixture.grpc.list_audit_events(platform(message)).await.unwrap().into_inner()
     };
     let first = list(3, String::new()).await;

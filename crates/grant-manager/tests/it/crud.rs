@@ -1,12 +1,12 @@
 use pullpass_api::grant::v1::{
     CreateSecretLinkRequest, DeleteImageGrantRequest, DeleteSecretLinkRequest, GetClusterRequest,
-    GetImageGrantRequest, ImageGrant, ListSecretLinksRequest, Role, SecretLink, SecretType,
-    UpdateImageGrantRequest, UpdateSecretLinkRequest, grant_manager_server::GrantManager as _,
-    image_grant::Subject,
+    GetImageGrantRequest, ImageGrant, ListAuditEventsRequest, ListAuditEventsResponse,
+    ListSecretLinksRequest, Role, SecretLink, SecretType, UpdateImageGrantRequest, UpdateSecretLinkRequest,
+    grant_manager_server::GrantManager as _, image_grant::Subject,
 };
-use tonic::{Code, Status};
+use tonic::{Code, Response, Status};
 
-use crate::scene::{PORTAL, Scene, a_grant, a_link, called_by, mask, portal, refusal};
+use crate::scene::{EPOCH, PORTAL, Scene, a_grant, a_link, called_by, mask, portal, refusal};
 
 type Spoil = fn(&mut SecretLink);
 
@@ -316,4 +316,40 @@ async fn every_change_is_in_the_audit_trail_with_its_revision_and_its_caller() {
     assert!(events.iter().all(|event| event.service == "grant-manager" && event.time.is_some()));
     assert_eq!(events[2].details["fields"], "secret_name");
     assert_eq!(events[1].details["credentials"], "credentials/quay");
+}
+
+#[tokio::test]
+async fn the_audit_trail_can_be_read_from_its_end_or_after_an_event_and_says_how_far_it_is() {
+    let scene = Scene::with_clusters(&["a", "b", "c", "d"]).await;
+    let list =
+        async |request| scene.service.list_audit_events(portal(request)).await.map(Response::into_inner);
+    let newest = |page_token| ListAuditEventsRequest {
+        page_size: 3,
+        page_token,
+        order_by: "sequence desc".into(),
+        ..Default::default()
+    };
+    let sequences =
+        |page: &ListAuditEventsResponse| page.events.iter().map(|e| e.sequence).collect::<Vec<_>>();
+    let first = list(newest(String::new())).await.unwrap();
+    let second = list(newest(first.next_page_token.clone())).await.unwrap();
+    assert_eq!((sequences(&first), sequences(&second)), (vec![4, 3, 2], vec![1]));
+    assert_eq!(second.next_page_token, "");
+
+    let after = ListAuditEventsRequest { after_sequence: 2, page_size: 1, ..Default::default() };
+    let first = list(after.clone()).await.unwrap();
+    let second =
+        list(ListAuditEventsRequest { page_token: first.next_page_token.clone(), ..after }).await.unwrap();
+    assert_eq!((sequences(&first), sequences(&second)), (vec![3], vec![4]));
+    let (now, event) = (second.head.unwrap(), second.events[0].clone());
+    assert_eq!((now.sequence, now.revision, now.mac.len()), (4, 4, 64));
+    assert_eq!((now.mac, now.time, now.epoch), (event.mac, event.time, EPOCH.to_owned()));
+
+    for (request, field) in [
+        (ListAuditEventsRequest { order_by: "time".into(), ..Default::default() }, "order_by"),
+        (ListAuditEventsRequest { after_sequence: -1, ..Default::default() }, "after_sequence"),
+        (ListAuditEventsRequest { after_sequence: 1, ..newest(String::new()) }, "after_sequence"),
+    ] {
+        assert_eq!(refusal(list(request).await), (Code::InvalidArgument, field.into()));
+    }
 }

@@ -1,8 +1,8 @@
-use pullpass_api::grant::v1::watch_desired_state_response::Event;
+use pullpass_api::grant::v1::{WatchDesiredStateRequest, watch_desired_state_response::Event};
 use tonic::Code;
 use tracing_subscriber::layer::SubscriberExt as _;
 
-use crate::scene::{Scene, refusal};
+use crate::scene::{EPOCH, Scene, refusal};
 
 #[tokio::test]
 async fn an_applier_without_a_cluster_is_told_what_to_do() {
@@ -103,6 +103,24 @@ async fn what_another_database_told_cannot_be_resumed_from() {
     assert!(scene.watch_of("east", told.revision, &end.cluster_uid).await.is_ok());
     let another = scene.watch_of("east", told.revision, "of-another-database").await;
     assert_eq!(refusal(another), (Code::OutOfRange, "REGISTERED_SINCE".into()));
+}
+
+#[tokio::test]
+async fn what_another_history_told_cannot_be_resumed_from_however_far_this_one_is() {
+    let scene = Scene::with_clusters(&["east"]).await;
+    let told = scene.watch("east", 0).await.unwrap().next().await.unwrap();
+    let Some(Event::SnapshotEnd(end)) = told.event else { panic!("no end: {told:?}") };
+    assert_eq!(end.epoch, EPOCH);
+    let resume = async |epoch: &str| {
+        let request = WatchDesiredStateRequest {
+            after_revision: told.revision,
+            cluster_uid: end.cluster_uid.clone(),
+            epoch: epoch.into(),
+        };
+        scene.watch_as("east", request).await
+    };
+    assert!(resume(EPOCH).await.is_ok() && resume("").await.is_ok());
+    assert_eq!(refusal(resume("another-epoch").await), (Code::OutOfRange, "EPOCH_CHANGED".into()));
 }
 
 #[tokio::test]

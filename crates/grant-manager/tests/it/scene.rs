@@ -11,7 +11,8 @@ use pullpass_api::grant::v1::{
     WatchDesiredStateRequest, WatchDesiredStateResponse, grant_manager_server::GrantManager as _,
     image_grant::Subject, watch_desired_state_response::Event,
 };
-use pullpass_database::DatabaseConfig;
+use pullpass_database::{Beginning, Database, DatabaseConfig, Trail};
+use pullpass_domain::audit::AuditKey;
 use pullpass_grant_manager::{Manager, Service, Signer};
 use pullpass_runtime::{ManualClock, PeerIdentity, Shutdown};
 use rcgen::{KeyPair, PKCS_ED25519, PublicKeyData as _};
@@ -22,6 +23,8 @@ use tonic_types::StatusExt as _;
 
 /// Only reached by a test that fails.
 const TOO_LONG: Duration = Duration::from_secs(20);
+/// The name of the history.
+pub(crate) const EPOCH: &str = "an-epoch";
 pub(crate) const PORTAL: &str = "spiffe://d/platform/portal";
 
 pub(crate) struct Scene {
@@ -29,7 +32,7 @@ pub(crate) struct Scene {
     pub(crate) clock: ManualClock,
     pub(crate) shutdown: Shutdown,
     pub(crate) service: Service,
-    manager: Manager,
+    database: Database,
     pub(crate) public_key: Vec<u8>,
 }
 
@@ -48,10 +51,14 @@ impl Scene {
     async fn open(folder: TempDir, clock: ManualClock, public_key: Vec<u8>) -> Self {
         let signer = Signer::load(&folder.path().join("ticket.key")).unwrap();
         let config = DatabaseConfig::sqlite(&folder.path().join("grants.db")).unwrap();
-        let manager = Manager::open(&config, signer, clock.clock()).await.unwrap();
+        let key = AuditKey::from_base64(b"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=").unwrap();
+        let trail = Trail { service: "grant-manager", key };
+        let beginning = Beginning { epoch: EPOCH.into(), now: clock.clock().now() };
+        let database = Database::open(&config, Manager::migrations(), trail, &beginning).await.unwrap();
+        let manager = Manager::new(database.clone(), signer, clock.clock());
         let shutdown = Shutdown::new(TOO_LONG);
-        let service = Service::new(manager.clone(), shutdown.clone());
-        Self { folder, clock, shutdown, service, manager, public_key }
+        let service = Service::new(manager, shutdown.clone());
+        Self { folder, clock, shutdown, service, database, public_key }
     }
 
     /// A scene with clusters of these ids, whose appliers are named like them.
@@ -65,7 +72,7 @@ impl Scene {
 
     pub(crate) async fn restart(self) -> Self {
         self.shutdown.begin();
-        self.manager.close().await;
+        self.database.close().await;
         let Self { folder, clock, public_key, .. } = self;
         Self::open(folder, clock, public_key).await
     }
@@ -151,7 +158,16 @@ impl Scene {
         after_revision: i64,
         uid: &str,
     ) -> Result<Watch, Status> {
-        let request = WatchDesiredStateRequest { after_revision, cluster_uid: uid.to_owned() };
+        let request =
+            WatchDesiredStateRequest { after_revision, cluster_uid: uid.to_owned(), ..Default::default() };
+        self.watch_as(cluster, request).await
+    }
+
+    pub(crate) async fn watch_as(
+        &self,
+        cluster: &str,
+        request: WatchDesiredStateRequest,
+    ) -> Result<Watch, Status> {
         let request = as_applier(cluster, request);
         Ok(Watch(self.service.watch_desired_state(request).await?.into_inner()))
     }
@@ -171,7 +187,7 @@ impl Scene {
     }
 
     pub(crate) async fn audit(&self) -> Vec<AuditEvent> {
-        let request = portal(ListAuditEventsRequest { page_size: 1000, page_token: String::new() });
+        let request = portal(ListAuditEventsRequest { page_size: 1000, ..Default::default() });
         self.service.list_audit_events(request).await.unwrap().into_inner().events
     }
 }

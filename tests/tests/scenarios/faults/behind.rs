@@ -1,4 +1,5 @@
-//! grant-manager goes back to an older revision, or loses everything: of what that does not name nothing is deleted.
+//! grant-manager goes back to an older revision, or loses everything: of what that does not name nothing is deleted. Its state
+//! file goes back with the database here, so that it does not notice by itself; `rollback` shows what it does if it notices.
 
 use std::{fs, time::Duration};
 
@@ -11,7 +12,7 @@ use pullpass_api::{
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const HELD: &str = "DELETIONS_HELD";
-/// What `SQLite` keeps beside the database.
+/// The database, and what `SQLite` keeps beside it.
 const PARTS: [&str; 3] = ["", "-wal", "-shm"];
 
 #[tokio::test]
@@ -108,6 +109,8 @@ fn each_part(s: &Scenario, copy: &str, act: impl Fn(&str, &str)) {
     for part in PARTS {
         act(&format!("{database}{part}"), &format!("{database}.{copy}{part}"));
     }
+    let state = s.pullpass.state().state_file(Service::GrantManager).display().to_string();
+    act(&state, &format!("{state}.{copy}"));
 }
 
 /// Waits until the applier says of these, and of nothing else, that it holds deletions back.

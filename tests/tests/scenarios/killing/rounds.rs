@@ -171,7 +171,7 @@ async fn every_version_has_its_event(s: &Scenario) {
     let mut store = s.pullpass.credential_store(&s.pullpass.admin());
     let (mut events, mut page_token) = (Vec::new(), String::new());
     loop {
-        let request = ListAuditEventsRequest { page_size: PAGE, page_token };
+        let request = ListAuditEventsRequest { page_size: PAGE, page_token, ..Default::default() };
         let page = store.list_audit_events(request).await.expect("audit events").into_inner();
         events.extend(page.events);
         page_token = page.next_page_token;

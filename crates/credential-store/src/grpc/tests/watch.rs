@@ -11,7 +11,12 @@ use super::*;
 type Stream = <Grpc as CredentialStore>::WatchCredentialsStream;
 
 async fn watch(fixture: &Fixture, after_revision: i64) -> Result<Stream, Status> {
-    let message = wire::WatchCredentialsRequest { after_revision };
+    watch_of(fixture, after_revision, "").await
+}
+
+/// As one who has seen this epoch.
+async fn watch_of(fixture: &Fixture, after_revision: i64, epoch: &str) -> Result<Stream, Status> {
+    let message = wire::WatchCredentialsRequest { after_revision, epoch: epoch.into() };
     Ok(fixture.grpc.watch_credentials(platform(message)).await?.into_inner())
 }
 
@@ -138,4 +143,18 @@ async fn a_watch_ends_with_the_shutdown() {
     fixture.shutdown.begin();
     assert_eq!(stream.next().await.unwrap().unwrap_err().code(), Code::Unavailable);
     assert!(stream.next().await.is_none());
+}
+
+#[tokio::test]
+async fn what_another_history_told_cannot_be_resumed_from_however_far_this_one_is() {
+    let fixture = Fixture::new().await;
+    fixture.create("a", "pw").await;
+    let mut stream = watch(&fixture, 0).await.unwrap();
+    next(&mut stream).await;
+    let Some(Ok(message)) = stream.next().await else { panic!("no end") };
+    let Some(Event::SnapshotEnd(end)) = message.event else { panic!("no end: {message:?}") };
+    assert!(!end.epoch.is_empty() && watch_of(&fixture, 1, &end.epoch).await.is_ok());
+    let other = watch_of(&fixture, 1, "another-epoch").await.map(drop);
+    assert_refused(other, Code::OutOfRange, "EPOCH_CHANGED");
+    assert!(watch_of(&fixture, 0, "another-epoch").await.is_ok(), "a snapshot is of any");
 }

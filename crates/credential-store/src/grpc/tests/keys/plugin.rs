@@ -246,7 +246,7 @@ async fn a_database_that_hangs_on_a_kms_is_refused_without_one() {
 #[tokio::test]
 async fn a_second_replica_follows_the_keys_of_the_first() {
     let (fixture, plugin) = Fixture::with_plugin().await;
-    let second =
+    let (second, _) =
         crate::app::compose(&fixture.config, fixture.clock.clock(), &fixture.shutdown).await.unwrap();
     second.credentials.keys.ask().await.unwrap();
     assert_eq!(plugin.calls().encrypt, 1, "there is one key for one key id");

@@ -14,7 +14,7 @@ async fn opened(fixture: &Fixture, copy: &Path, files: &[&str]) -> Result<Vec<St
     config.key_encryption.file = files.next();
     config.key_encryption.others = files.collect();
     let grpc = crate::app::compose(&config, fixture.clock.clock(), &fixture.shutdown).await;
-    let grpc = grpc.map_err(|error| error.to_string())?;
+    let (grpc, _) = grpc.map_err(|error| error.to_string())?;
     let mut passwords = Vec::new();
     let mut read = grpc.credentials.database.read().await.unwrap();
     for head in crate::store::heads(read.connection()).await.unwrap() {
@@ -61,8 +61,7 @@ async fn a_copy_that_is_made_to_name_the_new_key_opens_nothing() {
     fixture.rewrap_all().await;
     let status = fixture.key_status().await;
     let new = &status.keys.iter().find(|key| key.current).unwrap().id;
-    let config = DatabaseConfig::sqlite(&backup).unwrap();
-    let copy = pullpass_database::Database::open(&config, &sqlx::migrate!()).await.unwrap();
+    let copy = crate::testing::open_database(&backup, &sqlx::migrate!()).await;
     let mut write = copy.write().await.unwrap();
     for forge in [
         "INSERT INTO key_encryption_keys (id, provider, provider_key_id, annotations, create_time) \
