@@ -33,18 +33,24 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             output::emit(&String::from_utf8_lossy(&script))
         }
         Command::Pki(command) => pki::run(command, global.output),
+        Command::Audit(command) => match command.run_offline(global.output) {
+            Ok(done) => done,
+            Err(command) => online(Command::Audit(command), &global),
+        },
         Command::Dev(arguments) => {
             let telemetry = ClientTelemetry::default();
             traced("pullpass dev", &telemetry, async || dev::run(arguments).await)
         }
         Command::DevService(arguments) => Err(dev::become_service(&arguments)),
-        command => {
-            let config = ClientConfig::load(global.config.as_deref())?;
-            let telemetry = config.telemetry.clone();
-            let title = command.title();
-            traced(title, &telemetry, async || dispatch(command, config, &global).await)
-        }
+        command => online(command, &global),
     }
+}
+
+fn online(command: Command, global: &Global) -> anyhow::Result<()> {
+    let config = ClientConfig::load(global.config.as_deref())?;
+    let telemetry = config.telemetry.clone();
+    let title = command.title();
+    traced(title, &telemetry, async || dispatch(command, config, global).await)
 }
 
 async fn dispatch(command: Command, config: ClientConfig, global: &Global) -> anyhow::Result<()> {
@@ -60,6 +66,7 @@ async fn dispatch(command: Command, config: ClientConfig, global: &Global) -> an
         Command::Sync(arguments) => arguments.run(&session).await,
         Command::Audit(command) => command.run(&session).await,
         Command::Keys(command) => command.run(&session).await,
+        Command::AcceptRollback(arguments) => arguments.run(&session).await,
         Command::Dev(_) | Command::DevService(_) | Command::Pki(_) | Command::Completion { .. } => Ok(()),
     }
 }

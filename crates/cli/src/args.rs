@@ -6,7 +6,8 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::{
-    adopt, audit, cluster, credential, dev, grant, keys, link, output::Format, pki, plan, status, sync,
+    accept_rollback, adopt, audit, cluster, credential, dev, grant, keys, link, output::Format, pki, plan,
+    status, sync,
 };
 
 const EXAMPLES: &str = "\
@@ -73,9 +74,12 @@ pub(crate) enum Command {
     /// Looks at every namespace again now; with --confirm-deletions also carries out the deletions that are held
     #[command(after_help = sync::EXAMPLES)]
     Sync(sync::Arguments),
-    /// Who did what
+    /// Who did what, whether that is the whole truth, and what a cluster was given
     #[command(subcommand, after_help = audit::EXAMPLES)]
     Audit(audit::Command),
+    /// Lets an older copy of a service's database count, after the service has noticed it and was sealed
+    #[command(after_help = accept_rollback::EXAMPLES)]
+    AcceptRollback(accept_rollback::Arguments),
     /// A development authority: certificates and keys
     #[command(subcommand, after_help = pki::EXAMPLES)]
     Pki(pki::Command),
@@ -115,7 +119,8 @@ impl Command {
             Self::Status(_) => "pullpass status",
             Self::Plan(_) => "pullpass plan",
             Self::Sync(_) => "pullpass sync",
-            Self::Audit(_) => "pullpass audit list",
+            Self::Audit(command) => command.title(),
+            Self::AcceptRollback(_) => "pullpass accept-rollback",
             Self::Pki(_) => "pullpass pki",
             Self::Completion { .. } => "pullpass completion",
             Self::Keys(command) => command.title(),

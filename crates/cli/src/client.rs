@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use pullpass_api::{
     applier::v1::cluster_applier_client::ClusterApplierClient,
     credential::v1::credential_store_client::CredentialStoreClient,
-    grant::v1::grant_manager_client::GrantManagerClient,
+    grant::v1::grant_manager_client::GrantManagerClient, recovery::v1::recovery_client::RecoveryClient,
 };
 use pullpass_domain::name::ClusterName;
 use pullpass_runtime::{Connection, Tls, config::PeerConfig, connect};
@@ -16,7 +16,7 @@ use crate::{
     config::ClientConfig,
     failure::{CallError, Usage},
     output::Format,
-    values,
+    values::{self, Keeper},
 };
 
 /// No single answer takes longer than this.
@@ -63,6 +63,15 @@ impl Session {
         let peer = &self.config.grant_manager;
         let client = GrantManagerClient::new(connect(&self.tls, peer)).max_decoding_message_size(MAX_ANSWER);
         Peer::new("grant-manager".to_owned(), peer, client)
+    }
+
+    /// What a service with a database serves even while it is sealed.
+    pub(crate) fn recovery(&self, keeper: Keeper) -> Peer<RecoveryClient<Connection>> {
+        let peer = match keeper {
+            Keeper::CredentialStore => &self.config.credential_store,
+            Keeper::GrantManager => &self.config.grant_manager,
+        };
+        Peer::new(keeper.to_string(), peer, RecoveryClient::new(connect(&self.tls, peer)))
     }
 
     pub(crate) fn applier(&self, cluster: &ClusterName) -> anyhow::Result<Applier> {

@@ -9,10 +9,11 @@
 //!
 //! Data goes to stdout and everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage.
 
+mod accept_rollback;
 mod adopt;
 mod app;
 mod args;
-mod audit;
+pub mod audit;
 mod client;
 mod cluster;
 pub mod config;

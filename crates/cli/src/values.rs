@@ -1,11 +1,14 @@
 //! Values on the command line, checked where they are read, so that a mistake is one of usage (exit code 2).
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
+use clap::ValueEnum;
+use prost_types::Timestamp;
 use pullpass_domain::name::{
     ClusterName, CredentialName, Error as NameError, GrantName, LinkName, Namespace, SecretName,
     ServiceAccount, SubjectName,
 };
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 macro_rules! resource {
     ($(#[$doc:meta])* $function:ident, $name:ident) => {
@@ -113,6 +116,34 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A time in RFC 3339, or the beginning of a day in UTC.
+pub(crate) fn time(text: &str) -> Result<Timestamp, String> {
+    let parse = |text: &str| OffsetDateTime::parse(text, &Rfc3339);
+    let time = parse(text).or_else(|_| parse(&format!("{text}T00:00:00Z")));
+    let wrong = |_| format!("`{text}` is not a time such as 2026-11-24T08:00:00Z or 2026-11-24");
+    time.map(pullpass_api::convert::timestamp).map_err(wrong)
+}
+
+/// A service that keeps an audit trail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Keeper {
+    CredentialStore,
+    GrantManager,
+}
+
+impl Keeper {
+    pub(crate) const ALL: [Self; 2] = [Self::CredentialStore, Self::GrantManager];
+}
+
+impl fmt::Display for Keeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::CredentialStore => "credential-store",
+            Self::GrantManager => "grant-manager",
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,6 +164,16 @@ mod tests {
         }
         for text in ["", "s", "-1s", "1.5s", "0", "3d", "99999999999999999999h"] {
             assert!(duration(text).is_err(), "{text:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn a_time_may_be_a_day() {
+        let day = time("2026-11-24").unwrap();
+        assert_eq!(time("2026-11-24T00:00:00Z"), Ok(day));
+        assert_eq!(time("2026-11-24T01:00:00.5+01:00"), Ok(Timestamp { nanos: 500_000_000, ..day }));
+        for text in ["", "now", "2026-13-01", "24.11.2026", "2026-11-24T08:00"] {
+            assert!(time(text).is_err(), "{text:?} was accepted");
         }
     }
 

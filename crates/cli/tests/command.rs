@@ -283,6 +283,15 @@ async fn the_audit_trails_are_listed() {
 }
 
 #[tokio::test]
+async fn what_a_cluster_was_given_is_listed_from_all_pages() {
+    let world = World::start(Script::default());
+    let run = world.run("audit exposure --cluster prod").await;
+    let rows: Vec<Vec<&str>> =
+        run.stdout.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows, [["of-prod", "1", "SUPERSEDED", "7"], ["of-prod", "2", "CURRENT", "7"]], "{run:?}");
+}
+
+#[tokio::test]
 async fn a_service_that_is_not_there_is_named_with_what_to_check() {
     let (_folder, state) = folder();
     let run = pullpass(&state, "credential list", "").await;
