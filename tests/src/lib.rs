@@ -6,6 +6,7 @@
 //!    dumps the state  ├─► Pullpass       the three services and the command, from target/<profile>
 //!    on a panic)      ├─► Registry       docker-registry with passwords, skopeo as its client
 //!                     └─► Node           containerd and the kubelet, for real pods; as root only
+//!  LoneStore ─► Pullpass   credential-store alone, where no cluster is needed
 //!                             │
 //!                             └─ every process in a group of its own, which dies with us     (process)
 //! ```
@@ -33,6 +34,7 @@ pub mod control_plane;
 pub mod dev;
 pub mod fault_proxy;
 pub mod image;
+pub mod lone_store;
 pub mod node;
 mod ports;
 pub mod process;
@@ -47,6 +49,7 @@ pub use cluster::Cluster;
 pub use control_plane::ControlPlane;
 pub use dev::PullpassDev;
 pub use fault_proxy::FaultProxy;
+pub use lone_store::LoneStore;
 pub use node::Node;
 pub use pullpass::Pullpass;
 pub use registry::Registry;

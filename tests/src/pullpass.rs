@@ -38,9 +38,7 @@ pub struct Pullpass {
 impl Pullpass {
     /// Prepares the state folder, starts the services, waits until they are healthy and registers the cluster.
     pub async fn start(options: &Options) -> anyhow::Result<Self> {
-        choose_ports(&options.dir).context("failed to choose the ports")?;
-        let state = StateDir::prepare(options).context("failed to prepare the state folder")?;
-        let pullpass = Self { state, processes: Mutex::default() };
+        let pullpass = Self::prepare(options)?;
         for service in Service::ALL {
             pullpass.launch(service)?;
         }
@@ -52,6 +50,13 @@ impl Pullpass {
         pullpass.wait_until_healthy(Service::ClusterApplier).await?;
         pullpass.wait_until_followed().await?;
         Ok(pullpass)
+    }
+
+    /// Prepares the state folder and starts nothing.
+    pub fn prepare(options: &Options) -> anyhow::Result<Self> {
+        choose_ports(&options.dir).context("failed to choose the ports")?;
+        let state = StateDir::prepare(options).context("failed to prepare the state folder")?;
+        Ok(Self { state, processes: Mutex::default() })
     }
 
     /// The state folder.
@@ -98,20 +103,22 @@ impl Pullpass {
 
     /// Waits until a service's own health check says that it serves.
     pub async fn wait_until_healthy(&self, service: Service) -> anyhow::Result<()> {
-        let healthy = within(PATIENCE, async || {
-            self.check_running(service)?;
-            let request = HealthCheckRequest { service: service.grpc_name().to_owned() };
-            let answer =
-                self.health(service).check(request).await.map_err(|status| status.message().to_owned())?;
-            match answer.into_inner().status() {
-                ServingStatus::Serving => Ok(()),
-                other => Err(format!("{other:?}")),
-            }
+        let healthy = within(PATIENCE, async || match self.health_status(service).await? {
+            ServingStatus::Serving => Ok(()),
+            other => Err(format!("{other:?}")),
         });
         let name = service.binary_name();
         healthy
             .await
             .map_err(|last| anyhow!("{name} did not become healthy: {last}\n{}", self.tail(service, 20)))
+    }
+
+    /// What a service's own health check says.
+    pub async fn health_status(&self, service: Service) -> Result<ServingStatus, String> {
+        self.check_running(service)?;
+        let request = HealthCheckRequest { service: service.grpc_name().to_owned() };
+        let answer = self.health(service).check(request).await;
+        Ok(answer.map_err(|status| status.message().to_owned())?.into_inner().status())
     }
 
     /// Waits until the applier follows the desired state: what is declared from now on reaches it as a change.

@@ -21,6 +21,7 @@ mod faults;
 mod guard;
 mod harness;
 mod idle;
+mod keys;
 mod killing;
 mod leave;
 mod linking;
