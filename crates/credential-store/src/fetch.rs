@@ -75,8 +75,17 @@ impl Fetch {
 
     /// All of one moment, each with the key that opens it.
     async fn newest(&self, ticket: &Ticket) -> Result<Vec<(CredentialName, Newest, Arc<Kek>)>, Error> {
-        match self.with_keys(self.rows(ticket).await?).await {
-            // It may have been re-wrapped since it was read, and its former key removed.
+        let rows = self.rows(ticket).await?;
+        self.with_keys_or_again(rows, ticket).await
+    }
+
+    /// What was read may have been re-wrapped since, and its former key removed; then it is read again.
+    async fn with_keys_or_again(
+        &self,
+        rows: Vec<(CredentialName, Newest)>,
+        ticket: &Ticket,
+    ) -> Result<Vec<(CredentialName, Newest, Arc<Kek>)>, Error> {
+        match self.with_keys(rows).await {
             Err(Error::Key(_)) => self.with_keys(self.rows(ticket).await?).await,
             done => done,
         }

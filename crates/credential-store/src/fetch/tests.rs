@@ -205,3 +205,20 @@ async fn rows_swapped_between_credentials_or_versions_do_not_open() {
     tamper(&fixture, "UPDATE credentials SET name = 'credentials/x' WHERE name = 'credentials/ghcr'").await;
     assert_eq!(fetch_one(&fixture, "x").await.code(), Code::DataLoss);
 }
+
+#[tokio::test]
+async fn a_rotation_between_reading_and_opening_is_no_failure() {
+    let (fixture, plugin) = Fixture::with_plugin().await;
+    fixture.create("quay", "pw").await;
+    let claims = fixture.claims(&["quay"]);
+    let ticket = ticket::check(&claims, &applier(), fixture.clock.clock().now()).unwrap();
+    let fetch = &fixture.grpc.fetch;
+    let rows = fetch.rows(&ticket).await.unwrap();
+    let former = rows[0].1.sealed.key_id.clone();
+    plugin.change(|behaviour| behaviour.key_id = "k2".into());
+    fixture.rewrap_all().await;
+    assert!(!fetch.keys.held().contains(&former), "a key that was removed is not in memory any more");
+    let newest = fetch.with_keys_or_again(rows, &ticket).await.unwrap();
+    let (name, newest, kek) = &newest[0];
+    assert!(newest.sealed.key_id != former && open(name, newest, kek).is_ok());
+}

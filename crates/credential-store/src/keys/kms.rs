@@ -23,7 +23,10 @@ use super::{
     ring::Ring,
     table::{self, Known, Provider},
 };
-use crate::seal::{self, KEY_BYTES, Kek};
+use crate::{
+    metrics,
+    seal::{self, KEY_BYTES, Kek},
+};
 
 /// So long may a key wrap after the plugin was last seen well: `kmsv2PluginWriteDEKSourceMaxTTL` of the API server. After
 /// that nobody who changed the plugin's key need fear that the old one is still used.
@@ -194,6 +197,7 @@ impl Kms {
 
     /// Logs what is new, not that nothing is.
     fn note(&self, began: OffsetDateTime, error: Option<&Error>) {
+        metrics::key_provider(error.is_none());
         let problem = error.map(ToString::to_string);
         let mut seen = self.lock();
         match &problem {

@@ -18,7 +18,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// Whether any file of the service holds `needle`, as it is, in base64 at any offset, or in hex.
-fn is_on_disk(fixture: &Fixture, needle: &[u8]) -> bool {
+pub(super) fn is_on_disk(fixture: &Fixture, needle: &[u8]) -> bool {
     let hex = hex(needle);
     let mut forms = vec![needle.to_vec(), hex.to_uppercase().into_bytes(), hex.into_bytes()];
     for offset in 0..3 {
@@ -64,7 +64,7 @@ async fn no_file_holds_a_password_in_any_form() {
 }
 
 /// The ciphertexts and wrapped data keys of a credential's versions, newest first.
-async fn sealed(fixture: &Fixture) -> Vec<(Vec<u8>, Vec<u8>)> {
+pub(super) async fn sealed(fixture: &Fixture) -> Vec<(Vec<u8>, Vec<u8>)> {
     let rows = sqlx::query_as("SELECT data_key, ciphertext FROM credential_versions ORDER BY version DESC");
     let mut read = fixture.grpc.credentials.database.read().await.unwrap();
     rows.fetch_all(read.connection()).await.unwrap()

@@ -4,7 +4,10 @@ use std::path::Path;
 
 use pullpass_database::DatabaseConfig;
 
-use super::*;
+use super::{
+    super::material::{is_on_disk, sealed},
+    *,
+};
 
 /// The passwords that the service opens from a copy of the database with these key files.
 async fn opened(fixture: &Fixture, copy: &Path, files: &[&str]) -> Result<Vec<String>, String> {
@@ -95,4 +98,20 @@ async fn with_a_kms_it_is_the_same() {
     plugin.change(|behaviour| behaviour.destroyed.push("k1".into()));
     let (password, _fixture) = from_backup(fixture).await;
     assert_refused(password, Code::Unavailable, "KEY_PROVIDER_UNAVAILABLE");
+}
+
+/// Whoever has the former key and comes by the database later shall find nothing that it opens.
+#[tokio::test]
+async fn of_the_former_wrapping_nothing_is_left_in_any_file() {
+    let fixture = Fixture::new().await;
+    fixture.create("quay", "one").await;
+    fixture.rotate("quay", "two").await;
+    let before = sealed(&fixture).await;
+    let fixture = with_new_file(fixture, "new", 8).await;
+    fixture.rewrap_all().await;
+    let after = sealed(&fixture).await;
+    for ((former, _), (now, ciphertext)) in before.iter().zip(&after) {
+        assert!(!is_on_disk(&fixture, former), "the former wrapping is still there");
+        assert!(is_on_disk(&fixture, now) && is_on_disk(&fixture, ciphertext), "the control");
+    }
 }
