@@ -28,6 +28,8 @@ Examples:
 It can be stopped and begun again at any moment, and everything is served meanwhile. Once it is done nothing hangs on a former
 key. Make a backup before you destroy that key: earlier ones open only with it.";
 
+const DESTROY: &str = "everything hangs on the current key: former ones may be destroyed; make a backup first, earlier ones open only with them";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Shows the key provider, how it is, and how many versions hang on each key
@@ -75,30 +77,32 @@ fn show(status: &GetKeyStatusResponse, format: Format) -> anyhow::Result<()> {
 
 /// How the provider is, and what there is to do.
 fn advice(status: &GetKeyStatusResponse) -> Vec<String> {
-    let provider = provider(status.provider());
-    let mut lines = vec![match status.problem.as_str() {
-        "" => format!("provider: {provider}, well"),
-        problem => {
-            let since = match output::time(status.well_time.as_ref()) {
-                time if time.is_empty() => "since the service started".to_owned(),
-                time => format!("since {time}"),
-            };
-            format!("provider: {provider}, not well {since}: {problem}")
+    let (provider, well) = (provider(status.provider()), status.problem.is_empty());
+    let mut lines = vec![match output::time(status.well_time.as_ref()) {
+        _ if well => format!("provider: {provider}, well"),
+        time if time.is_empty() => {
+            format!("provider: {provider}, not well since the service started: {}", status.problem)
         }
+        time => format!("provider: {provider}, not well, last well {time}: {}", status.problem),
     }];
-    let former: i64 = status.keys.iter().filter(|key| !key.current).map(|key| key.versions).sum();
+    let former = on_former_keys(status);
     if former > 0 {
         lines.push(format!("{former} versions hang on former keys: run `pullpass keys rotate`"));
-    } else if status.keys.iter().any(|key| key.current) {
-        lines.push("everything hangs on the current key: former keys may be destroyed (backups of before open only with them)".to_owned());
+    } else if well {
+        // Without the provider there is no telling whether its key is still the same.
+        lines.push(DESTROY.to_owned());
     }
     lines
+}
+
+fn on_former_keys(status: &GetKeyStatusResponse) -> i64 {
+    status.keys.iter().filter(|key| !key.current).map(|key| key.versions).sum()
 }
 
 /// Batch by batch until it is done; what was done stays done whatever happens.
 async fn rotate(store: &Store) -> Result<RewrapDataKeysResponse, CallError> {
     let before = status(store).await?;
-    let total: i64 = before.keys.iter().filter(|key| !key.current).map(|key| key.versions).sum();
+    let total = on_former_keys(&before);
     let progress = Progress::new();
     let mut rotated = RewrapDataKeysResponse::default();
     while !rotated.done {
@@ -123,7 +127,7 @@ async fn rotate(store: &Store) -> Result<RewrapDataKeysResponse, CallError> {
     for id in &rotated.removed_provider_key_ids {
         note(&format!("nothing hangs on the KMS key {id} any more"));
     }
-    note("former keys may be destroyed; make a backup first: earlier ones open only with them");
+    note(DESTROY);
     Ok(rotated)
 }
 
@@ -214,7 +218,11 @@ mod tests {
         );
         let told = advice(&status(&[key("a", false, 0), key("c", true, 7)], ""));
         assert!(told[1].contains("may be destroyed"), "{told:?}");
-        assert_eq!(advice(&status(&[], "gone")), ["provider: kms, not well since the service started: gone"]);
+        let gone = status(&[key("c", true, 7)], "gone");
+        assert_eq!(advice(&gone), ["provider: kms, not well since the service started: gone"]);
+        let seen = Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 0 });
+        let told = advice(&GetKeyStatusResponse { well_time: seen, ..gone });
+        assert_eq!(told, ["provider: kms, not well, last well 2023-11-14T22:13:20Z: gone"]);
     }
 
     #[test]

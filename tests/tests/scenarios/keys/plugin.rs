@@ -34,7 +34,7 @@ async fn a_plugin_may_go_and_come_and_without_it_a_start_says_so_and_waits() {
     caller.rotate("a", "fake-two").await.expect("and seals for 3 minutes");
     let status = keys(&store, "status").await.ok();
     assert!(status.json()["problem"].as_str().unwrap().contains("No such file"), "{}", status.stdout);
-    assert!(status.stderr.contains("not well since 20"), "{}", status.stderr);
+    assert!(status.stderr.contains("not well, last well 20"), "{}", status.stderr);
     assert_eq!(keys(&store, "rotate").await.code, 1, "there is no telling whether the key is still the same");
     assert_eq!(store.pullpass.health_status(Service::CredentialStore).await, Ok(ServingStatus::Serving));
 
