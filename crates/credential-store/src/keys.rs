@@ -106,9 +106,10 @@ impl Keys {
             seen: std::sync::Mutex::default(),
             looking: tokio::sync::Mutex::default(),
         });
-        let ready = watch::Sender::new(kms.is_none());
-        let keys = Self { ring, kms, provider, clock: clock.clone(), database: database.clone(), ready };
+        let (clock, database, ready) = (clock.clone(), database.clone(), watch::Sender::new(false));
+        let keys = Self { ring, kms, provider, clock, database, ready };
         keys.check_database().await?;
+        keys.note_ready().await;
         Ok(keys)
     }
 
@@ -139,9 +140,7 @@ impl Keys {
     pub(crate) async fn ask(&self) -> Result<(), Unavailable> {
         let Some(kms) = &self.kms else { return Ok(()) };
         let outcome = kms.look().await;
-        if outcome.is_ok() {
-            self.note_ready().await;
-        }
+        self.note_ready().await;
         outcome.map_err(|error| Unavailable::Provider(error.to_string()))
     }
 
@@ -154,10 +153,11 @@ impl Keys {
         shutdown.spawn("key-provider", async move {
             let mut again = ASK_AGAIN;
             loop {
-                let pause = match this.ask().await {
-                    Ok(()) => ASK,
-                    Err(_) => again,
+                let outcome = tokio::select! {
+                    () = stop.cancelled() => return,
+                    outcome = this.ask() => outcome,
                 };
+                let pause = if outcome.is_ok() { ASK } else { again };
                 again = if pause == ASK { ASK_AGAIN } else { (again * 2).min(ASK_AGAIN_AT_MOST) };
                 tokio::select! {
                     () = stop.cancelled() => return,

@@ -224,8 +224,12 @@ async fn from_a_file_to_a_kms_and_back_nothing_is_sealed_anew() {
         config.key_encryption.file = Some(file);
     });
     let fixture = fixture.await;
+    assert!(!is_ready(&fixture), "something still hangs on the plugin");
     ask(&fixture).await.unwrap();
     assert_eq!(fixture.rewrap_all().await, (1, vec!["k1".to_owned()]));
+    plugin.stop();
+    let fixture = fixture.restarted().await;
+    assert!(is_ready(&fixture), "nothing hangs on the plugin any more");
     let fixture = fixture.reconfigured(|config| config.key_encryption.socket = None).await;
     assert_eq!(fixture.password("a").await.unwrap(), "pw");
 }
