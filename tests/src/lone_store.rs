@@ -72,8 +72,8 @@ impl LoneStore {
     /// Somebody with an administrator's and an applier's certificate, and with the key that signs tickets.
     pub fn caller(&self) -> Caller {
         let applier = self.pullpass.applier();
-        let thumbprint =
-            Tls::load(&applier).expect("the applier's certificate").identity().certificate_sha256;
+        let identity = Tls::load(&applier).expect("the applier's certificate").identity();
+        let thumbprint = identity.certificate_sha256.expect("the identity of a certificate");
         let pem = std::fs::read(self.pullpass.state().dir().join("keys/ticket-signing.key"));
         let claims = Claims {
             iss: ISSUER.into(),

@@ -26,6 +26,8 @@ use crate::{
     wait::within,
 };
 
+/// The services that keep something.
+pub const KEEPERS: [Service; 2] = [Service::CredentialStore, Service::GrantManager];
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The services of one state folder.
@@ -59,6 +61,19 @@ impl Pullpass {
         Ok(Self { state, processes: Mutex::default() })
     }
 
+    /// Starts no applier and no cluster for it: only the services that keep something. The cluster is registered.
+    pub async fn start_keepers(options: &Options) -> anyhow::Result<Self> {
+        let pullpass = Self::prepare(options)?;
+        for service in KEEPERS {
+            pullpass.launch(service)?;
+        }
+        for service in KEEPERS {
+            pullpass.wait_until_healthy(service).await?;
+        }
+        pullpass.register_cluster().await?;
+        Ok(pullpass)
+    }
+
     /// The state folder.
     pub fn state(&self) -> &StateDir {
         &self.state
@@ -72,8 +87,19 @@ impl Pullpass {
     /// The same with these variables in its environment.
     pub fn launch_with(&self, service: Service, environment: &[(&str, &str)]) -> anyhow::Result<()> {
         let mut command = Command::new(binaries::own(service.binary_name())?);
-        command.arg("--config").arg(self.state.config_file(service));
         command.envs(environment.iter().copied());
+        self.launch_as(service, command)
+    }
+
+    /// The same, started by `program` with `arguments`, which becomes the service.
+    pub fn launch_by(&self, service: Service, program: &str, arguments: &[&str]) -> anyhow::Result<()> {
+        let mut command = Command::new(program);
+        command.args(arguments).arg(binaries::own(service.binary_name())?);
+        self.launch_as(service, command)
+    }
+
+    fn launch_as(&self, service: Service, mut command: Command) -> anyhow::Result<()> {
+        command.arg("--config").arg(self.state.config_file(service));
         let process = Process::start(service.binary_name(), &command, &self.state.log_file(service))?;
         self.processes().insert(service, process);
         Ok(())
@@ -101,16 +127,30 @@ impl Pullpass {
         process.expect("the service runs").terminate(patience).await
     }
 
+    /// Sends a service a signal, as in `STOP`.
+    pub fn signal(&self, service: Service, signal: &str) {
+        self.processes().get(&service).expect("the service runs").signal(signal);
+    }
+
     /// Waits until a service's own health check says that it serves.
     pub async fn wait_until_healthy(&self, service: Service) -> anyhow::Result<()> {
-        let healthy = within(PATIENCE, async || match self.health_status(service).await? {
-            ServingStatus::Serving => Ok(()),
+        self.wait_until_health_is(service, ServingStatus::Serving).await
+    }
+
+    /// Waits until a service answers, and says that it does not serve.
+    pub async fn wait_until_sealed(&self, service: Service) -> anyhow::Result<()> {
+        self.wait_until_health_is(service, ServingStatus::NotServing).await
+    }
+
+    async fn wait_until_health_is(&self, service: Service, wanted: ServingStatus) -> anyhow::Result<()> {
+        let so = within(PATIENCE, async || match self.health_status(service).await? {
+            status if status == wanted => Ok(()),
             other => Err(format!("{other:?}")),
         });
         let name = service.binary_name();
-        healthy
-            .await
-            .map_err(|last| anyhow!("{name} did not become healthy: {last}\n{}", self.tail(service, 20)))
+        so.await.map_err(|last| {
+            anyhow!("{name}'s health did not become {wanted:?}: {last}\n{}", self.tail(service, 20))
+        })
     }
 
     /// What a service's own health check says.

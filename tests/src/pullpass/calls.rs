@@ -7,6 +7,7 @@ use pullpass_api::{
     applier::v1::cluster_applier_client::ClusterApplierClient,
     credential::v1::credential_store_client::CredentialStoreClient,
     grant::v1::{Cluster, CreateClusterRequest, grant_manager_client::GrantManagerClient},
+    recovery::v1::recovery_client::RecoveryClient,
 };
 use pullpass_runtime::{
     Connection, Tls,
@@ -46,6 +47,11 @@ impl Pullpass {
     /// cluster-applier, as seen by `caller`.
     pub fn cluster_applier(&self, caller: &TlsConfig) -> ClusterApplierClient<Connection> {
         ClusterApplierClient::new(self.connection(caller, Service::ClusterApplier))
+    }
+
+    /// What a service serves even while it is sealed, as seen by `caller`.
+    pub fn recovery(&self, caller: &TlsConfig, service: Service) -> RecoveryClient<Connection> {
+        RecoveryClient::new(self.connection(caller, service))
     }
 
     pub(super) fn health(&self, service: Service) -> HealthClient<Connection> {

@@ -9,6 +9,7 @@
 )]
 
 mod adopt;
+mod audit;
 mod canaries;
 mod cli;
 mod clusters;
@@ -29,6 +30,7 @@ mod node;
 mod page;
 mod plan;
 mod pods;
+mod rollback;
 mod standby;
 mod trace;
 mod trust;
