@@ -78,6 +78,9 @@ fn place(head: &serde_json::Value) -> String {
 async fn whatever_is_done_to_a_real_export_is_found() {
     let s = Scenario::shared().await;
     some_history(&s).await;
+    for n in 0..damage::LINES {
+        s.credential(&format!("more-{n}"), "quay.io", "robot", "first").await;
+    }
     let export = s.pullpass.cli(&["audit", "export", "credential-store"]).await.ok().stdout;
     let lines: Vec<&str> = export.split_inclusive('\n').take(damage::LINES).collect();
     assert_eq!(lines.len(), damage::LINES, "{export}");
