@@ -105,7 +105,7 @@ async fn until_it_fails(caller: &Caller) {
 async fn audited(caller: &Caller) -> i64 {
     let (mut sum, mut page_token) = (0, String::new());
     loop {
-        let request = ListAuditEventsRequest { page_size: 1000, page_token };
+        let request = ListAuditEventsRequest { page_size: 1000, page_token, ..Default::default() };
         let page = caller.platform().list_audit_events(request).await.expect("audit events").into_inner();
         let batches = page.events.iter().filter(|event| event.action == "RewrapDataKeys");
         sum += batches.map(|event| event.details["rewrapped"].parse::<i64>().unwrap()).sum::<i64>();
