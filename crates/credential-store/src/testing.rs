@@ -20,6 +20,7 @@ use pullpass_runtime::{
     ManualClock, PeerIdentity, Shutdown,
     config::{LimitsConfig, ServerConfig, TelemetryConfig, TlsConfig},
 };
+use pullpass_test_database::{Kind, TestDatabase};
 use rcgen::{KeyPair, PKCS_ED25519};
 use sqlx::migrate::Migrator;
 use tempfile::TempDir;
@@ -40,6 +41,8 @@ pub(crate) const APPLIER: &str = "spiffe://d/applier/dev";
 
 pub(crate) struct Fixture {
     pub(crate) folder: TempDir,
+    /// Kept as long as it is used.
+    _place: TestDatabase,
     pub(crate) config: Config,
     pub(crate) clock: ManualClock,
     pub(crate) shutdown: Shutdown,
@@ -50,15 +53,28 @@ pub(crate) struct Fixture {
 impl Fixture {
     pub(crate) async fn new() -> Self {
         let folder = TempDir::new().unwrap();
+        let place = TestDatabase::new();
+        let database = DatabaseConfig::new(place.url(), None).unwrap();
+        Self::open(folder, place, database).await
+    }
+
+    /// With an `SQLite` file in the folder whatever the tests run over: for what only a file promises.
+    pub(crate) async fn on_file() -> Self {
+        let folder = TempDir::new().unwrap();
+        let database = DatabaseConfig::sqlite(&folder.path().join("store.db")).unwrap();
+        Self::open(folder, TestDatabase::sqlite(), database).await
+    }
+
+    async fn open(folder: TempDir, place: TestDatabase, database: DatabaseConfig) -> Self {
         let issuer = KeyPair::generate_for(&PKCS_ED25519).unwrap();
-        let config = config(folder.path());
+        let config = config(folder.path(), database);
         write_key(&folder.path().join("kek"), &[7; 32]);
         std::fs::write(&config.ticket_public_key, issuer.public_key_pem()).unwrap();
         let clock = ManualClock::new(OffsetDateTime::UNIX_EPOCH + time::Duration::days(20_000));
         let shutdown = Shutdown::new(Duration::from_secs(5));
         write_key(&config.audit.key, &AUDIT_KEY);
         let (grpc, _) = app::compose(&config, clock.clock(), &shutdown).await.unwrap();
-        Self { folder, config, clock, shutdown, issuer, grpc }
+        Self { folder, _place: place, config, clock, shutdown, issuer, grpc }
     }
 
     /// The service as it is after a restart.
@@ -76,9 +92,12 @@ impl Fixture {
 
     /// A service whose keys are kept by a plugin, which has been asked once.
     pub(crate) async fn with_plugin() -> (Self, TestPlugin) {
-        let fixture = Self::new().await;
-        let plugin = TestPlugin::start(&fixture.folder.path().join("kms.sock"), "k1");
-        let fixture = fixture.reconfigured(|config| kms(config, plugin.socket())).await;
+        Self::new().await.plugged_in().await
+    }
+
+    pub(crate) async fn plugged_in(self) -> (Self, TestPlugin) {
+        let plugin = TestPlugin::start(&self.folder.path().join("kms.sock"), "k1");
+        let fixture = self.reconfigured(|config| kms(config, plugin.socket())).await;
         fixture.grpc.credentials.keys.ask().await.unwrap();
         (fixture, plugin)
     }
@@ -150,6 +169,21 @@ impl Fixture {
         Ok(self.grpc.get_credential(request).await?.into_inner().credential.unwrap())
     }
 
+    /// Lets no audit event be stored any more.
+    pub(crate) async fn refuse_audit(&self) {
+        let sql = match Kind::of_this_run() {
+            Kind::Sqlite => {
+                "CREATE TRIGGER no_audit BEFORE INSERT ON audit_events BEGIN SELECT RAISE(ABORT, 'full'); END"
+            }
+            Kind::Postgres => {
+                "ALTER TABLE audit_events ADD CONSTRAINT no_audit CHECK (sequence < 0) NOT VALID"
+            }
+        };
+        let mut write = self.grpc.credentials.database.write().await.unwrap();
+        sqlx::query(sql).execute(write.connection()).await.unwrap();
+        write.commit().await.unwrap();
+    }
+
     /// Name, action and details of every audit event.
     pub(crate) async fn audit(&self) -> Vec<pullpass_database::AuditEvent> {
         self.grpc.credentials.database.audit_events(0, 1000).await.unwrap()
@@ -195,7 +229,7 @@ pub(crate) fn sign(issuer: &KeyPair, claims: &Claims) -> String {
     jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), claims, &key).unwrap()
 }
 
-fn config(folder: &Path) -> Config {
+fn config(folder: &Path, database: DatabaseConfig) -> Config {
     let tls = |name: &str| folder.join(name);
     Config {
         key_encryption: KeyEncryptionConfig {
@@ -207,7 +241,7 @@ fn config(folder: &Path) -> Config {
         },
         key_encryption_key: None,
         ticket_public_key: folder.join("ticket.pub"),
-        database: DatabaseConfig::sqlite(&folder.join("store.db")).unwrap(),
+        database,
         audit: AuditConfig { key: folder.join("audit.key"), state_file: folder.join("state.json") },
         server: ServerConfig {
             listen: "127.0.0.1:0".parse().unwrap(),

@@ -73,11 +73,7 @@ async fn without_an_audit_event_there_is_no_secret() {
     let fixture = Fixture::new().await;
     fixture.create("quay", "pw").await;
     let ticket = fixture.sign(&fixture.claims(&["quay"]));
-    let mut write = fixture.grpc.credentials.database.write().await.unwrap();
-    let no_audit =
-        "CREATE TRIGGER no_audit BEFORE INSERT ON audit_events BEGIN SELECT RAISE(ABORT, 'full'); END";
-    sqlx::query(no_audit).execute(write.connection()).await.unwrap();
-    write.commit().await.unwrap();
+    fixture.refuse_audit().await;
     let refused = fixture.fetch(ticket).await.unwrap_err();
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Internal, "DATABASE_FAILED"));
 }

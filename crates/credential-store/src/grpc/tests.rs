@@ -281,11 +281,7 @@ async fn every_change_is_told_in_the_audit_trail() {
 #[tokio::test]
 async fn without_an_audit_event_there_is_no_change() {
     let fixture = Fixture::new().await;
-    let mut write = fixture.grpc.credentials.database.write().await.unwrap();
-    let no_audit =
-        "CREATE TRIGGER no_audit BEFORE INSERT ON audit_events BEGIN SELECT RAISE(ABORT, 'full'); END";
-    sqlx::query(no_audit).execute(write.connection()).await.unwrap();
-    write.commit().await.unwrap();
+    fixture.refuse_audit().await;
     assert_refused(fixture.try_create(creation("quay", "pw")).await, Code::Internal, "DATABASE_FAILED");
     assert_refused(fixture.get("quay").await, Code::NotFound, "CREDENTIAL_NOT_FOUND");
     assert_eq!(fixture.grpc.credentials.database.revision().await.unwrap(), 0);

@@ -1,11 +1,11 @@
 use pullpass_domain::audit::{Event, Mac};
+use pullpass_test_database::TestDatabase;
 use sqlx::{Connection as _, SqliteConnection};
-use tempfile::TempDir;
 
 use super::*;
 use crate::{
     Head, from_micros,
-    tests::{EPOCH, add, entry, file, key, open},
+    tests::{EPOCH, add, entry, key, open},
     to_micros,
 };
 
@@ -44,8 +44,8 @@ async fn run(database: &Database, statement: &'static str) {
 
 #[tokio::test]
 async fn each_event_is_chained_to_the_one_before_whoever_writes_it() {
-    let folder = TempDir::new().unwrap();
-    let (one, other) = (open(&file(&folder)).await, open(&file(&folder)).await);
+    let place = TestDatabase::new();
+    let (one, other) = (open(&place).await, open(&place).await);
     add(&one, "a").await;
     add(&other, "b").await;
     let mut write = one.write().await.unwrap();
@@ -65,8 +65,8 @@ async fn each_event_is_chained_to_the_one_before_whoever_writes_it() {
 
 #[tokio::test]
 async fn events_from_before_there_was_a_chain_are_chained_and_that_is_told() {
-    let folder = TempDir::new().unwrap();
-    let database = open(&file(&folder)).await;
+    let place = TestDatabase::new();
+    let database = open(&place).await;
     for _ in 0..3 {
         add(&database, "").await;
         run(&database, "DELETE FROM things").await;
@@ -76,31 +76,31 @@ async fn events_from_before_there_was_a_chain_are_chained_and_that_is_told() {
     run(&database, "DELETE FROM history").await;
     database.close().await;
 
-    let database = open(&file(&folder)).await;
+    let database = open(&place).await;
     let events = chained(&database).await;
     assert_eq!(events.len(), 4);
     let told = &events[3].entry;
     assert_eq!((told.principal.as_str(), told.action.as_str()), ("test", BEGIN_CHAIN));
     assert_eq!(told.details["events"], "3");
     database.close().await;
-    let database = open(&file(&folder)).await;
+    let database = open(&place).await;
     assert_eq!(chained(&database).await.len(), 4, "once only");
 }
 
 #[tokio::test]
 async fn the_schema_of_the_release_before_is_taken_over() {
-    let folder = TempDir::new().unwrap();
+    let place = TestDatabase::sqlite();
     let mut old = sqlx::migrate!();
     old.migrations.to_mut().retain(|step| step.version == 1);
     old.dangerous_set_table_name("_shared_migrations");
-    let path = format!("sqlite://{}?mode=rwc", file(&folder).display());
+    let path = format!("sqlite://{}?mode=rwc", place.file().unwrap().display());
     let mut connection = SqliteConnection::connect(&path).await.unwrap();
     old.run_direct(None, &mut connection, false).await.unwrap();
     let insert = "INSERT INTO audit_events VALUES (1, 5, 'p', 'FetchPullSecret', 'r', '{\"cluster\":\"clusters/dev\"}', 0)";
     sqlx::query(insert).execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
 
-    let database = open(&file(&folder)).await;
+    let database = open(&place).await;
     assert_eq!(chained(&database).await.len(), 2);
     let mut read = database.read().await.unwrap();
     let events = read.audit_events_of_cluster("clusters/dev", "FetchPullSecret", 0, 10).await.unwrap();
@@ -109,8 +109,8 @@ async fn the_schema_of_the_release_before_is_taken_over() {
 
 #[tokio::test]
 async fn an_epoch_begins_with_the_event_that_tells_of_it() {
-    let folder = TempDir::new().unwrap();
-    let database = open(&file(&folder)).await;
+    let place = TestDatabase::new();
+    let database = open(&place).await;
     add(&database, "a").await;
     let mut write = database.write().await.unwrap();
     write.begin_epoch("second-epoch").await.unwrap();
@@ -120,13 +120,13 @@ async fn an_epoch_begins_with_the_event_that_tells_of_it() {
     let events = chained(&database).await;
     assert_eq!(events.iter().map(|event| event.epoch.as_str()).collect::<Vec<_>>(), [EPOCH, "second-epoch"]);
     database.close().await;
-    assert_eq!(open(&file(&folder)).await.read().await.unwrap().head().await.unwrap().epoch, "second-epoch");
+    assert_eq!(open(&place).await.read().await.unwrap().head().await.unwrap().epoch, "second-epoch");
 }
 
 #[tokio::test]
 async fn an_event_that_was_altered_moved_or_cut_off_is_not_chained() {
-    let folder = TempDir::new().unwrap();
-    let database = open(&file(&folder)).await;
+    let place = TestDatabase::new();
+    let database = open(&place).await;
     for resource in ["a", "b", "c"] {
         add(&database, resource).await;
     }
@@ -142,8 +142,8 @@ async fn an_event_that_was_altered_moved_or_cut_off_is_not_chained() {
 
 #[tokio::test]
 async fn the_newest_events_and_those_of_a_cluster_are_found_without_reading_all() {
-    let folder = TempDir::new().unwrap();
-    let database = open(&file(&folder)).await;
+    let place = TestDatabase::new();
+    let database = open(&place).await;
     let mut write = database.write().await.unwrap();
     for n in 0..6 {
         let mut entry = entry("secretLinks/web");

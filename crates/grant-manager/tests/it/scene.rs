@@ -15,6 +15,7 @@ use pullpass_database::{Beginning, Database, DatabaseConfig, Trail};
 use pullpass_domain::audit::AuditKey;
 use pullpass_grant_manager::{Manager, Service, Signer};
 use pullpass_runtime::{ManualClock, PeerIdentity, Shutdown};
+use pullpass_test_database::TestDatabase;
 use rcgen::{KeyPair, PKCS_ED25519, PublicKeyData as _};
 use tempfile::TempDir;
 use time::OffsetDateTime;
@@ -29,6 +30,7 @@ pub(crate) const PORTAL: &str = "spiffe://d/platform/portal";
 
 pub(crate) struct Scene {
     folder: TempDir,
+    place: TestDatabase,
     pub(crate) clock: ManualClock,
     pub(crate) shutdown: Shutdown,
     pub(crate) service: Service,
@@ -45,12 +47,12 @@ impl Scene {
         let owner_only = std::os::unix::fs::PermissionsExt::from_mode(0o600);
         std::fs::set_permissions(&file, owner_only).unwrap();
         let clock = ManualClock::new(OffsetDateTime::UNIX_EPOCH + Duration::from_hours(500_000));
-        Self::open(folder, clock, key.der_bytes().to_vec()).await
+        Self::open(folder, TestDatabase::new(), clock, key.der_bytes().to_vec()).await
     }
 
-    async fn open(folder: TempDir, clock: ManualClock, public_key: Vec<u8>) -> Self {
+    async fn open(folder: TempDir, place: TestDatabase, clock: ManualClock, public_key: Vec<u8>) -> Self {
         let signer = Signer::load(&folder.path().join("ticket.key")).unwrap();
-        let config = DatabaseConfig::sqlite(&folder.path().join("grants.db")).unwrap();
+        let config = DatabaseConfig::new(place.url(), None).unwrap();
         let key = AuditKey::from_base64(b"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=").unwrap();
         let trail = Trail { service: "grant-manager", key };
         let beginning = Beginning { epoch: EPOCH.into(), now: clock.clock().now() };
@@ -58,7 +60,7 @@ impl Scene {
         let manager = Manager::new(database.clone(), signer, clock.clock());
         let shutdown = Shutdown::new(TOO_LONG);
         let service = Service::new(manager, shutdown.clone());
-        Self { folder, clock, shutdown, service, database, public_key }
+        Self { folder, place, clock, shutdown, service, database, public_key }
     }
 
     /// A scene with clusters of these ids, whose appliers are named like them.
@@ -73,8 +75,8 @@ impl Scene {
     pub(crate) async fn restart(self) -> Self {
         self.shutdown.begin();
         self.database.close().await;
-        let Self { folder, clock, public_key, .. } = self;
-        Self::open(folder, clock, public_key).await
+        let Self { folder, place, clock, public_key, .. } = self;
+        Self::open(folder, place, clock, public_key).await
     }
 
     pub(crate) async fn create_cluster(&self, id: &str) -> Result<Cluster, Status> {
@@ -177,9 +179,12 @@ impl Scene {
         self.service.get_sync_status(request).await.unwrap().into_inner()
     }
 
-    /// The write-ahead log: it is another one after every write.
+    /// What is another one after every write: the write-ahead log, or the versions of all rows.
     pub(crate) fn log(&self) -> Vec<u8> {
-        std::fs::read(self.folder.path().join("grants.db-wal")).unwrap()
+        match self.place.file() {
+            Some(file) => std::fs::read(format!("{}-wal", file.display())).unwrap(),
+            None => self.place.row_versions().into_bytes(),
+        }
     }
 
     pub(crate) async fn revision(&self) -> i64 {

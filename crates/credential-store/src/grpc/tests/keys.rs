@@ -115,11 +115,7 @@ async fn without_an_audit_event_nothing_is_rewrapped() {
     let fixture = Fixture::new().await;
     fixture.create("a", "pw").await;
     let fixture = with_new_file(fixture, "new", 8).await;
-    tamper(
-        &fixture,
-        "CREATE TRIGGER no_audit BEFORE INSERT ON audit_events BEGIN SELECT RAISE(ABORT, 'full'); END",
-    )
-    .await;
+    fixture.refuse_audit().await;
     assert_refused(fixture.rewrap().await, Code::Internal, "DATABASE_FAILED");
     assert_eq!(hanging(&fixture).await, [(false, 1), (true, 0)]);
 }
@@ -178,7 +174,8 @@ async fn a_damaged_data_key_does_not_hold_up_the_others_and_is_named_in_the_end(
     let fixture = with_new_file(fixture, "new", 8).await;
     tamper(
         &fixture,
-        "UPDATE credential_versions SET data_key = zeroblob(60) \
+        "UPDATE credential_versions SET data_key = \
+         (SELECT data_key FROM credential_versions WHERE uid = (SELECT uid FROM credentials WHERE name = 'credentials/a')) \
          WHERE uid = (SELECT uid FROM credentials WHERE name = 'credentials/b')",
     )
     .await;
@@ -192,7 +189,7 @@ async fn a_damaged_data_key_does_not_hold_up_the_others_and_is_named_in_the_end(
 
 #[tokio::test]
 async fn a_database_of_before_the_formats_is_brought_up_to_date_and_opens() {
-    let fixture = Fixture::new().await;
+    let fixture = Fixture::on_file().await;
     fixture.create("quay", "pw").await;
     fixture.grpc.credentials.database.close().await;
     let path = fixture.folder.path().join("old.db");

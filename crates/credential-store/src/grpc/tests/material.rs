@@ -38,7 +38,7 @@ pub(super) fn is_on_disk(fixture: &Fixture, needle: &[u8]) -> bool {
 
 #[tokio::test]
 async fn no_file_holds_a_password_in_any_form() {
-    let fixture = Fixture::new().await;
+    let fixture = Fixture::on_file().await;
     fixture.create("quay", CANARY).await;
     fixture.rotate("quay", CANARY).await;
     let auth = BASE64_STANDARD.encode(format!("robot:{CANARY}"));
@@ -72,7 +72,7 @@ pub(super) async fn sealed(fixture: &Fixture) -> Vec<(Vec<u8>, Vec<u8>)> {
 
 #[tokio::test]
 async fn of_a_destroyed_version_not_even_the_ciphertext_is_left() {
-    let fixture = Fixture::new().await;
+    let fixture = Fixture::on_file().await;
     fixture.create("quay", "one").await;
     fixture.rotate("quay", "two").await;
     let before = sealed(&fixture).await;
@@ -89,7 +89,7 @@ async fn of_a_destroyed_version_not_even_the_ciphertext_is_left() {
 
 #[tokio::test]
 async fn refused_material_names_field_entry_and_remedy_and_stores_nothing() {
-    let fixture = Fixture::new().await;
+    let fixture = Fixture::on_file().await;
     let existing = fixture.create("quay", "pw").await;
     let login = |spoil: fn(&mut wire::RegistryLogin)| {
         let mut login = wire::RegistryLogin {

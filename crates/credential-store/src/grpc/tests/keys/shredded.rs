@@ -35,7 +35,7 @@ async fn opened(fixture: &Fixture, copy: &Path, files: &[&str]) -> Result<Vec<St
 
 #[tokio::test]
 async fn yesterdays_backup_opens_nothing_once_the_former_key_is_destroyed() {
-    let fixture = Fixture::new().await;
+    let fixture = Fixture::on_file().await;
     fixture.create("destroyed", "shredded-1").await;
     fixture.create("deleted", "shredded-2").await;
     let backup = fixture.backup("backup.db");
@@ -57,7 +57,7 @@ async fn yesterdays_backup_opens_nothing_once_the_former_key_is_destroyed() {
 /// Not the start alone refuses: the bytes do not open either, whatever the copy is made to say of its keys.
 #[tokio::test]
 async fn a_copy_that_is_made_to_name_the_new_key_opens_nothing() {
-    let fixture = Fixture::new().await;
+    let fixture = Fixture::on_file().await;
     fixture.create("quay", "pw").await;
     let backup = fixture.backup("backup.db");
     let fixture = with_new_file(fixture, "new", 8).await;
@@ -80,7 +80,7 @@ async fn a_copy_that_is_made_to_name_the_new_key_opens_nothing() {
 
 #[tokio::test]
 async fn with_a_kms_it_is_the_same() {
-    let (fixture, plugin) = Fixture::with_plugin().await;
+    let (fixture, plugin) = Fixture::on_file().await.plugged_in().await;
     fixture.create("quay", "shredded").await;
     let backup = fixture.backup("backup.db");
     delete(&fixture, "quay", "").await.unwrap();
@@ -103,7 +103,7 @@ async fn with_a_kms_it_is_the_same() {
 /// Whoever has the former key and comes by the database later shall find nothing that it opens.
 #[tokio::test]
 async fn of_the_former_wrapping_nothing_is_left_in_any_file() {
-    let fixture = Fixture::new().await;
+    let fixture = Fixture::on_file().await;
     fixture.create("quay", "one").await;
     fixture.rotate("quay", "two").await;
     let before = sealed(&fixture).await;
