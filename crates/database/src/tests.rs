@@ -1,6 +1,8 @@
 //! What both databases promise: `PULLPASS_TEST_DATABASE` says which one the tests run over.
 
+mod group;
 mod sqlite;
+mod torture;
 
 use std::{collections::BTreeMap, time::Duration};
 

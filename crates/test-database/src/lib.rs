@@ -94,6 +94,16 @@ impl TestDatabase {
         )
     }
 
+    /// Ends one of the connections to a database on the server, whichever.
+    pub fn cut_a_connection(&self) {
+        let name = self.name.as_deref().expect("only a server has connections");
+        Server::of_this_process().ask(
+            name,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+             WHERE datname = current_database() AND pid <> pg_backend_pid() ORDER BY random() LIMIT 1",
+        );
+    }
+
     /// Which of the two it is.
     pub fn kind(&self) -> Kind {
         if self.file.is_some() { Kind::Sqlite } else { Kind::Postgres }
