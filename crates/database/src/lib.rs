@@ -115,6 +115,11 @@ impl Database {
         &self.0.trail
     }
 
+    /// Whether several replicas of a service may use it at the same time.
+    pub fn may_be_shared(&self) -> bool {
+        matches!(self.0.address, Address::Postgres(_))
+    }
+
     /// Takes what was deleted or overwritten out of the write-ahead log of `SQLite` too. Whoever destroys secrets calls it
     /// after the commit. False if a reader kept it from doing so, in which case a later checkpoint does it.
     ///

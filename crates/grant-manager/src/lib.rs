@@ -25,6 +25,7 @@ mod manager;
 mod metrics;
 mod page;
 mod presence;
+mod replicas;
 mod reports;
 mod resource;
 mod status;

@@ -11,11 +11,13 @@ use pullpass_api::{
 use pullpass_database::{Database, Events, Read};
 use pullpass_runtime::Clock;
 use sqlx::migrate::Migrator;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     error::Error,
     page::Page,
     presence::Presence,
+    replicas::Replica,
     resource::{Resource, Stamp, merged},
     store,
     ticket::Signer,
@@ -34,6 +36,8 @@ pub struct Manager {
     pub(crate) signer: Arc<Signer>,
     pub(crate) clock: Clock,
     pub(crate) presence: Presence,
+    /// With the other replicas, if there may be others.
+    _talk: Option<Arc<AbortOnDropHandle<()>>>,
 }
 
 /// A resource that is kept: what to check and to keep beside it.
@@ -89,9 +93,14 @@ pub(crate) struct Deletion {
 }
 
 impl Manager {
-    /// On a database that has the tables of [`Self::migrations`].
+    /// On a database that has the tables of [`Self::migrations`]. Needs a running tokio runtime.
     pub fn new(database: Database, signer: Signer, clock: Clock) -> Self {
-        Self { database, signer: Arc::new(signer), clock, presence: Presence::default() }
+        let presence = Presence::default();
+        let talk = database.may_be_shared().then(|| {
+            let replica = Replica::new(database.clone(), clock.clone(), presence.clone());
+            Arc::new(AbortOnDropHandle::new(tokio::spawn(replica.talk())))
+        });
+        Self { database, signer: Arc::new(signer), clock, presence, _talk: talk }
     }
 
     /// The tables of this service.

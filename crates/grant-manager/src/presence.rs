@@ -1,6 +1,5 @@
-//! What is known of the appliers in memory only: who follows the desired state right now, and when each last reported.
-//!
-//! It is this process's own view; whatever must outlive it is in the database.
+//! What is known of the appliers beside what is declared: who follows the desired state right now, and when each last
+//! reported. This process's own view, and that of the other replicas as [`crate::replicas`] hears of it.
 
 use std::{
     collections::HashMap,
@@ -12,54 +11,96 @@ use tokio::sync::watch;
 
 use crate::metrics;
 
-/// Clones are the same. Clusters go by their uid, so that a new one of the same name begins anew.
+/// What is known of the appliers, by the uid of their clusters, so that a new one of the same name begins anew.
+pub(crate) type Appliers = HashMap<String, Applier>;
+
+/// Clones are the same.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Presence(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    appliers: Mutex<HashMap<String, Applier>>,
+    known: Mutex<Known>,
     changed: watch::Sender<()>,
 }
 
-#[derive(Debug, Default, Clone, Copy)]
-struct Applier {
-    streams: usize,
-    report_time: Option<OffsetDateTime>,
+#[derive(Debug, Default)]
+struct Known {
+    here: Appliers,
+    elsewhere: Appliers,
+    /// How many reports with news were stored here.
+    news: i64,
+}
+
+/// What one process knows of one applier.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Applier {
+    pub(crate) streams: usize,
+    pub(crate) report_time: Option<OffsetDateTime>,
 }
 
 impl Presence {
     /// Counts the cluster as connected until the guard is dropped.
     pub(crate) fn connect(&self, uid: &str) -> Connected {
-        self.appliers().entry(uid.to_owned()).or_default().streams += 1;
+        self.known().here.entry(uid.to_owned()).or_default().streams += 1;
         metrics::stream_opened();
         self.notify();
         Connected { presence: self.clone(), uid: uid.to_owned() }
     }
 
     pub(crate) fn is_connected(&self, uid: &str) -> bool {
-        self.appliers().get(uid).is_some_and(|applier| applier.streams > 0)
+        self.known().of(uid).any(|applier| applier.streams > 0)
     }
 
-    pub(crate) fn reported(&self, uid: &str, now: OffsetDateTime) {
-        self.appliers().entry(uid.to_owned()).or_default().report_time = Some(now);
+    /// A report came in here, and told something new or not.
+    pub(crate) fn reported(&self, uid: &str, now: OffsetDateTime, news: bool) {
+        let mut known = self.known();
+        known.here.entry(uid.to_owned()).or_default().report_time = Some(now);
+        known.news += i64::from(news);
+        drop(known);
+        if news {
+            self.notify();
+        }
     }
 
     pub(crate) fn report_time(&self, uid: &str) -> Option<OffsetDateTime> {
-        self.appliers().get(uid)?.report_time
+        self.known().of(uid).filter_map(|applier| applier.report_time).max()
     }
 
-    /// Tells the watchers of the status to look again.
-    pub(crate) fn notify(&self) {
-        self.0.changed.send_replace(());
+    /// What is known here, and how many reports with news came in here.
+    pub(crate) fn here(&self) -> (Appliers, i64) {
+        let known = self.known();
+        (known.here.clone(), known.news)
+    }
+
+    /// What the other replicas know, and whether any of them has stored news.
+    pub(crate) fn hear(&self, elsewhere: Appliers, news: bool) {
+        let mut known = self.known();
+        let changed = known.elsewhere != elsewhere;
+        known.elsewhere = elsewhere;
+        drop(known);
+        if changed || news {
+            self.notify();
+        }
     }
 
     pub(crate) fn subscribe(&self) -> watch::Receiver<()> {
         self.0.changed.subscribe()
     }
 
-    fn appliers(&self) -> MutexGuard<'_, HashMap<String, Applier>> {
-        self.0.appliers.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Tells the watchers of the status to look again.
+    fn notify(&self) {
+        self.0.changed.send_replace(());
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn of(&self, uid: &str) -> impl Iterator<Item = &Applier> {
+        self.here.get(uid).into_iter().chain(self.elsewhere.get(uid))
     }
 }
 
@@ -72,7 +113,7 @@ pub(crate) struct Connected {
 
 impl Drop for Connected {
     fn drop(&mut self) {
-        if let Some(applier) = self.presence.appliers().get_mut(&self.uid) {
+        if let Some(applier) = self.presence.known().here.get_mut(&self.uid) {
             applier.streams = applier.streams.saturating_sub(1);
         }
         metrics::stream_closed();

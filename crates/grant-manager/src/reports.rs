@@ -126,10 +126,7 @@ impl Manager {
             transaction.commit(false).await?;
             metrics::purged(purged);
         }
-        self.presence.reported(&applier.cluster.uid, self.clock.now());
-        if news {
-            self.presence.notify();
-        }
+        self.presence.reported(&applier.cluster.uid, self.clock.now(), news);
         metrics::report(news);
         Ok(())
     }

@@ -4,6 +4,7 @@
 
 pub(crate) mod appliers;
 pub(crate) mod feed;
+pub(crate) mod replicas;
 pub(crate) mod targets;
 
 use prost::Message;

@@ -83,15 +83,14 @@ impl TestDatabase {
         self.file.as_ref().map(|(_, file)| file)
     }
 
-    /// What is another text after every write: `PostgreSQL` stamps each version of each row. Not for a file,
-    /// which has a log to look at.
-    pub fn row_versions(&self) -> String {
+    /// What is another text after every write to one of these tables: `PostgreSQL` stamps each version of each row. Not for a
+    /// file, which has a log to look at.
+    pub fn row_versions(&self, tables: &[&str]) -> String {
         let name = self.name.as_deref().expect("only a server has row versions");
-        Server::of_this_process().ask(
-            name,
-            "SELECT tablename, query_to_xml(format('SELECT xmin, ctid FROM %I ORDER BY ctid', tablename), true, true, '') \
-             FROM pg_tables WHERE schemaname = 'public' ORDER BY tablename",
-        )
+        let versions = |table| {
+            Server::of_this_process().ask(name, &format!("SELECT xmin, ctid FROM {table} ORDER BY ctid"))
+        };
+        tables.iter().map(versions).collect::<Vec<_>>().join("\n\n")
     }
 
     /// Ends one of the connections to a database on the server, whichever.

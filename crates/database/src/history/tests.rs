@@ -142,7 +142,7 @@ async fn an_event_that_was_altered_moved_or_cut_off_is_not_chained() {
 
 #[tokio::test]
 async fn the_newest_events_and_those_of_a_cluster_are_found_without_reading_all() {
-    let place = TestDatabase::new();
+    let place = TestDatabase::sqlite();
     let database = open(&place).await;
     let mut write = database.write().await.unwrap();
     for n in 0..6 {

@@ -8,6 +8,7 @@ mod deletion;
 mod desired;
 mod leaving;
 mod racing;
+mod replicas;
 mod restart;
 mod scene;
 mod status;

@@ -1,6 +1,6 @@
 //! A service on a database file of its own, and short ways to call it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, stream::BoxStream};
 use pullpass_api::audit::v1::AuditEvent;
@@ -26,11 +26,13 @@ use tonic_types::StatusExt as _;
 const TOO_LONG: Duration = Duration::from_secs(20);
 /// The name of the history.
 pub(crate) const EPOCH: &str = "an-epoch";
+const TABLES: [&str; 7] =
+    ["changes", "audit_events", "requests", "resources", "appliers", "targets", "audiences"];
 pub(crate) const PORTAL: &str = "spiffe://d/platform/portal";
 
 pub(crate) struct Scene {
     folder: TempDir,
-    place: TestDatabase,
+    place: Arc<TestDatabase>,
     pub(crate) clock: ManualClock,
     pub(crate) shutdown: Shutdown,
     pub(crate) service: Service,
@@ -40,6 +42,10 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) async fn new() -> Self {
+        Self::on(TestDatabase::new()).await
+    }
+
+    pub(crate) async fn on(place: TestDatabase) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
         let file = folder.path().join("ticket.key");
@@ -47,10 +53,15 @@ impl Scene {
         let owner_only = std::os::unix::fs::PermissionsExt::from_mode(0o600);
         std::fs::set_permissions(&file, owner_only).unwrap();
         let clock = ManualClock::new(OffsetDateTime::UNIX_EPOCH + Duration::from_hours(500_000));
-        Self::open(folder, TestDatabase::new(), clock, key.der_bytes().to_vec()).await
+        Self::open(folder, Arc::new(place), clock, key.der_bytes().to_vec()).await
     }
 
-    async fn open(folder: TempDir, place: TestDatabase, clock: ManualClock, public_key: Vec<u8>) -> Self {
+    async fn open(
+        folder: TempDir,
+        place: Arc<TestDatabase>,
+        clock: ManualClock,
+        public_key: Vec<u8>,
+    ) -> Self {
         let signer = Signer::load(&folder.path().join("ticket.key")).unwrap();
         let config = DatabaseConfig::new(place.url(), None).unwrap();
         let key = AuditKey::from_base64(b"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=").unwrap();
@@ -61,6 +72,20 @@ impl Scene {
         let shutdown = Shutdown::new(TOO_LONG);
         let service = Service::new(manager, shutdown.clone());
         Self { folder, place, clock, shutdown, service, database, public_key }
+    }
+
+    /// Another replica on the same database, with a clock of its own.
+    pub(crate) async fn beside(&self) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::copy(self.folder.path().join("ticket.key"), folder.path().join("ticket.key")).unwrap();
+        let clock = ManualClock::new(self.clock.clock().now());
+        Self::open(folder, self.place.clone(), clock, self.public_key.clone()).await
+    }
+
+    /// Ends, and tells the other replicas nothing of it.
+    pub(crate) async fn end(&self) {
+        self.shutdown.begin();
+        self.database.close().await;
     }
 
     /// A scene with clusters of these ids, whose appliers are named like them.
@@ -179,11 +204,12 @@ impl Scene {
         self.service.get_sync_status(request).await.unwrap().into_inner()
     }
 
-    /// What is another one after every write: the write-ahead log, or the versions of all rows.
+    /// What is another one after every write: the write-ahead log, or the versions of all rows but those by which replicas say
+    /// that they are there.
     pub(crate) fn log(&self) -> Vec<u8> {
         match self.place.file() {
             Some(file) => std::fs::read(format!("{}-wal", file.display())).unwrap(),
-            None => self.place.row_versions().into_bytes(),
+            None => self.place.row_versions(&TABLES).into_bytes(),
         }
     }
 
