@@ -27,7 +27,7 @@ use crate::{
 
 /// How long to wait when the system has no descriptors or memory for another connection.
 const EXHAUSTED: Duration = Duration::from_millis(100);
-/// How long somebody may take to read why there is no room.
+/// How long somebody may take to read why there is no room, and to hang up.
 const FAREWELL: Duration = Duration::from_secs(1);
 const HANDSHAKES: &str = "tls_handshakes_total";
 
@@ -182,7 +182,9 @@ async fn turn_away(io: &mut TlsStream<TcpStream>, reason: &str) -> io::Result<()
     let frame =
         [&SETTINGS[..], &length.to_be_bytes()[1..], &GOAWAY, &NO_STREAM_ENHANCE_YOUR_CALM, reason.as_bytes()];
     io.write_all(&frame.concat()).await?;
-    io.shutdown().await
+    io.shutdown().await?;
+    // A socket that is closed with something unread in it takes back what was said last.
+    tokio::io::copy(io, &mut tokio::io::sink()).await.map(drop)
 }
 
 /// Probes that connect and go away are everyday; whatever else fails is worth a line.
