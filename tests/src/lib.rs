@@ -21,12 +21,14 @@
     reason = "the harness is called by tests: what does not work there must stop them, and say why"
 )]
 
+mod alone;
 mod applier;
 pub mod applier_access;
 pub mod audit_log;
 pub mod bare_tls;
 pub mod binaries;
 pub mod canary;
+pub mod certificates;
 pub mod cluster;
 pub mod collector;
 pub mod command;
@@ -35,6 +37,7 @@ pub mod dev;
 pub mod fault_proxy;
 pub mod image;
 pub mod lone_store;
+pub mod metrics;
 pub mod node;
 mod ports;
 pub mod process;
@@ -44,6 +47,7 @@ pub mod scenario;
 pub mod wait;
 mod work_folder;
 
+pub use alone::Alone;
 pub use applier::{Applier, Differences};
 pub use cluster::Cluster;
 pub use control_plane::ControlPlane;

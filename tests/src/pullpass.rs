@@ -223,7 +223,7 @@ impl Pullpass {
 }
 
 /// Chosen here, because a state folder chooses at random, and two worlds that start at the same time may take the same.
-fn choose_ports(folder: &Path) -> anyhow::Result<()> {
+pub(crate) fn choose_ports(folder: &Path) -> anyhow::Result<()> {
     let ports = Ports {
         credential_store: ports::free(),
         credential_store_metrics: ports::free(),

@@ -11,6 +11,7 @@
 mod adopt;
 mod audit;
 mod canaries;
+mod certificates;
 mod cli;
 mod clusters;
 mod deploy;
