@@ -26,6 +26,7 @@ mod idle;
 mod keys;
 mod killing;
 mod leave;
+mod limits;
 mod linking;
 mod node;
 mod page;
