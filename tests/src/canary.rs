@@ -1,11 +1,16 @@
-//! Looks for planted secrets in everything that was written: raw, in hexadecimal, in base64 at every alignment.
+//! Looks for planted secrets in everything that was written: as they are, and in every form into which something on the
+//! way may have put them.
+
+mod forms;
+mod search;
 
 use std::{
+    collections::{BTreeSet, HashMap},
     fs,
     path::{Path, PathBuf},
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
+pub use search::Search;
 
 /// Where a canary was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,25 +23,47 @@ pub struct Hit {
     pub form: &'static str,
 }
 
+#[derive(Debug)]
+struct Needle {
+    canary: usize,
+    form: &'static str,
+    bytes: Vec<u8>,
+}
+
 /// The canaries, in all their forms.
 #[derive(Debug)]
 pub struct Scanner {
-    needles: Vec<(usize, &'static str, Vec<u8>)>,
+    /// By their first two bytes: most of what is searched begins like none of them.
+    needles: HashMap<[u8; 2], Vec<Needle>>,
+    begins: Vec<bool>,
 }
 
 impl Scanner {
     /// Looks for these.
     pub fn new<'a>(canaries: impl IntoIterator<Item = &'a str>) -> Self {
-        let forms = |(number, canary): (usize, &str)| {
-            forms(canary.as_bytes()).into_iter().map(move |(form, needle)| (number, form, needle))
-        };
-        Self { needles: canaries.into_iter().enumerate().flat_map(forms).collect() }
+        let mut scanner = Self { needles: HashMap::new(), begins: vec![false; 1 << 16] };
+        for (canary, text) in canaries.into_iter().enumerate() {
+            for (form, bytes) in forms::all(text) {
+                let beginning = [bytes[0], bytes[1]];
+                scanner.begins[usize::from(u16::from_be_bytes(beginning))] = true;
+                scanner.needles.entry(beginning).or_default().push(Needle { canary, form, bytes });
+            }
+        }
+        scanner
     }
 
-    /// What is in some bytes.
+    /// What is in some bytes; each canary once in each form.
     pub fn scan(&self, place: &str, bytes: &[u8]) -> Vec<Hit> {
-        let found = self.needles.iter().filter(|(_, _, needle)| contains(bytes, needle));
-        found.map(|(canary, form, _)| Hit { place: place.to_owned(), canary: *canary, form }).collect()
+        let mut found = BTreeSet::new();
+        for (at, pair) in bytes.windows(2).enumerate() {
+            let beginning = [pair[0], pair[1]];
+            if self.begins[usize::from(u16::from_be_bytes(beginning))] {
+                let here =
+                    self.needles[&beginning].iter().filter(|needle| bytes[at..].starts_with(&needle.bytes));
+                found.extend(here.map(|needle| (needle.canary, needle.form)));
+            }
+        }
+        found.into_iter().map(|(canary, form)| Hit { place: place.to_owned(), canary, form }).collect()
     }
 
     /// What is in all files under a folder, but for those whose path `skip` names; and how many bytes that were.
@@ -52,33 +79,10 @@ impl Scanner {
     }
 }
 
-/// A base64 text of the canary depends on what stands before it: three alignments. The characters that depend on its
-/// neighbours are cut off.
-fn forms(canary: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
-    let hex = hex(canary);
-    let mut forms =
-        vec![("raw", canary.to_vec()), ("upper hex", hex.to_uppercase().into()), ("hex", hex.into())];
-    for (before, name) in [(0, "base64"), (1, "base64 + 1"), (2, "base64 + 2")] {
-        let padded: Vec<u8> = std::iter::repeat_n(b'x', before).chain(canary.iter().copied()).collect();
-        let whole = padded.len() / 3 * 4;
-        let skip = if before == 0 { 0 } else { before + 1 };
-        let text = STANDARD_NO_PAD.encode(&padded);
-        forms.push((name, text.as_bytes()[skip..whole].to_vec()));
-    }
-    // The bytes as a list of numbers, as a derived Debug prints them.
-    let numbers = canary.iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
-    forms.push(("numbers", numbers.into()));
-    forms
-}
-
 /// Bytes in lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or_default();
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
-}
-
-fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    haystack.windows(needle.len()).any(|window| window == needle)
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
@@ -89,11 +93,14 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use base64::prelude::BASE64_STANDARD;
+    use base64::Engine as _;
+    use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 
     use super::*;
 
     const CANARY: &str = "fake-canary-7f3a9";
+    /// Every way of writing it differs from the others; and what is written in two ways at once is found by its plain part.
+    const AWKWARD: &str = "fake-canary-7f3a9 /+\"\u{200b}\\?=";
 
     #[test]
     fn every_form_is_found_wherever_it_stands() {
@@ -107,6 +114,35 @@ mod tests {
         }
         for text in texts {
             assert!(!scanner.scan("text", text.as_bytes()).is_empty(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_awkward_one_is_found_in_every_form() {
+        let scanner = Scanner::new([AWKWARD]);
+        let found = |text: &str| scanner.scan("text", text.as_bytes());
+        for (text, form) in [
+            (AWKWARD.to_owned(), "raw"),
+            (serde_json::json!({ "password": AWKWARD }).to_string(), "JSON"),
+            (format!("Login {{ password: {AWKWARD:?} }}"), "Debug"),
+            ("?p=fake-canary-7f3a9%20%2F%2B%22%E2%80%8B%5C%3F%3D&q".to_owned(), "URL"),
+            ("?p=fake-canary-7f3a9%20%2f%2b%22%e2%80%8b%5c%3f%3d&q".to_owned(), "lower URL"),
+            (serde_json::json!(format!("{AWKWARD:?}")).to_string(), "raw"),
+            ("p=fake-canary-7f3a9+%2F%2B%22%E2%80%8B%5C%3F%3D&q".to_owned(), "form"),
+        ] {
+            assert!(found(&text).iter().any(|hit| hit.form == form), "{form}: {text}: {:?}", found(&text));
+        }
+        for before in ["", "u", "us"] {
+            let login = format!("{before}{AWKWARD}!");
+            assert!(
+                !found(&BASE64_URL_SAFE_NO_PAD.encode(&login)).is_empty(),
+                "URL-safe base64 of {login:?}"
+            );
+            let auth = BASE64_STANDARD.encode(&login);
+            for before in ["", "{", "{\""] {
+                let data = BASE64_STANDARD.encode(format!("{before}{auth}\"}}"));
+                assert!(!found(&data).is_empty(), "twice base64, with {before:?} before");
+            }
         }
     }
 

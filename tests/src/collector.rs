@@ -1,4 +1,4 @@
-//! A stand-in for an OpenTelemetry collector: takes spans by OTLP over gRPC and keeps them.
+//! A stand-in for an OpenTelemetry collector: takes spans by OTLP over gRPC and keeps them, and the bytes in which they came.
 
 use std::{
     net::SocketAddr,
@@ -13,6 +13,7 @@ use opentelemetry_proto::tonic::{
     },
     common::v1::{KeyValue, any_value::Value},
 };
+use prost::Message as _;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, transport::Server};
@@ -32,7 +33,13 @@ pub struct Span {
     pub attributes: Vec<String>,
 }
 
-type Spans = Arc<Mutex<Vec<Span>>>;
+#[derive(Debug, Default)]
+struct Kept {
+    spans: Vec<Span>,
+    received: Vec<u8>,
+}
+
+type Spans = Arc<Mutex<Kept>>;
 
 /// The running collector; it ends when it is dropped.
 #[derive(Debug)]
@@ -62,7 +69,12 @@ impl Collector {
 
     /// All spans that came so far.
     pub fn spans(&self) -> Vec<Span> {
-        lock(&self.spans).clone()
+        lock(&self.spans).spans.clone()
+    }
+
+    /// All that came so far, as it was sent.
+    pub fn received(&self) -> Vec<u8> {
+        lock(&self.spans).received.clone()
     }
 
     /// The spans of the trace that has a span of this service and name.
@@ -90,11 +102,13 @@ impl TraceService for Keep {
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        for resource in request.into_inner().resource_spans {
+        let request = request.into_inner();
+        lock(&self.0).received.extend(request.encode_to_vec());
+        for resource in request.resource_spans {
             let attributes = resource.resource.map(|r| r.attributes).unwrap_or_default();
             let service = value(&attributes, "service.name");
             for span in resource.scope_spans.into_iter().flat_map(|scope| scope.spans) {
-                lock(&self.0).push(Span {
+                lock(&self.0).spans.push(Span {
                     service: service.clone(),
                     name: span.name,
                     trace: hex(&span.trace_id),
@@ -106,7 +120,7 @@ impl TraceService for Keep {
     }
 }
 
-fn lock(spans: &Spans) -> MutexGuard<'_, Vec<Span>> {
+fn lock(spans: &Spans) -> MutexGuard<'_, Kept> {
     spans.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

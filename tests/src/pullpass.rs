@@ -5,7 +5,7 @@ mod calls;
 
 use std::{
     collections::BTreeMap,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, ExitStatus},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -100,9 +100,17 @@ impl Pullpass {
 
     fn launch_as(&self, service: Service, mut command: Command) -> anyhow::Result<()> {
         command.arg("--config").arg(self.state.config_file(service));
+        let folder = self.temporary_folder();
+        std::fs::create_dir_all(&folder)?;
+        command.env("TMPDIR", &folder).current_dir(&folder);
         let process = Process::start(service.binary_name(), &command, &self.state.log_file(service))?;
         self.processes().insert(service, process);
         Ok(())
+    }
+
+    /// Where the services run, and write temporary files if they do.
+    pub fn temporary_folder(&self) -> PathBuf {
+        self.state.dir().join("tmp")
     }
 
     /// Starts a service and waits until it is healthy.
@@ -119,6 +127,11 @@ impl Pullpass {
     /// SIGKILL.
     pub fn kill9(&self, service: Service) {
         self.processes().remove(&service).expect("the service runs").kill9();
+    }
+
+    /// Any other signal, as in `ABRT`.
+    pub fn signal(&self, service: Service, signal: &str) {
+        self.processes().get(&service).expect("the service runs").signal(signal);
     }
 
     /// SIGTERM, and how it ended; none if it had to be killed after `patience`.
@@ -189,7 +202,9 @@ impl Pullpass {
     /// The `pullpass` command, to be run as the platform administrator.
     pub fn command(&self, arguments: &[&str]) -> Run {
         let program = binaries::own("pullpass").expect("the pullpass command");
-        Run::new(&program, arguments).env("PULLPASS_CONFIG", self.state.client_file())
+        Run::new(&program, arguments)
+            .env("PULLPASS_CONFIG", self.state.client_file())
+            .env("TMPDIR", self.temporary_folder())
     }
 
     /// The last lines of a service's log.

@@ -1,10 +1,15 @@
 //! Passwords never appear: canaries go through every path at trace level, and are looked for in everything that was
-//! written or said.
+//! written or said, kind by kind.
+
+mod crash;
+mod planted;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use e2e::{
     Scenario,
-    canary::{Hit, Scanner},
+    canary::{Scanner, Search},
+    collector::Collector,
+    metrics,
     pullpass::Service,
 };
 use pullpass_api::credential::v1::{
@@ -12,37 +17,60 @@ use pullpass_api::credential::v1::{
 };
 use serde_json::json;
 
-/// Every password that the scenario uses, on whatever path.
-const CANARIES: [&str; 8] = [CREATED, IMPORTED, ROTATED, REFUSED, DOCKERCFG, TICKET, LOGIN, FILE];
-const CREATED: &str = "fake-canary-created-4b1f";
-const IMPORTED: &str = "fake-canary-imported-93c7";
-const ROTATED: &str = "fake-canary-rotated-d02e";
+/// Every password that the scenario uses, on whatever path. Each has a part that every encoding writes in another way, and
+/// one by which it is found in what was encoded twice.
+const CANARIES: [&str; 9] = [CREATED, IMPORTED, ROTATED, REFUSED, DOCKERCFG, TICKET, LOGIN, FILE, CRASHED];
+const CREATED: &str = "fake-canary-created-4b1f /+\"\u{e9}\\";
+const IMPORTED: &str = "fake-canary-imported-93c7 /+\"\u{e9}\\";
+const ROTATED: &str = "fake-canary-rotated-d02e /+\"\u{e9}\\";
 const REFUSED: &str = "fake-canary-refused-77a8";
-const DOCKERCFG: &str = "fake-canary-dockercfg-e61b";
-const TICKET: &str = "fake-canary-ticket-5c90";
-const LOGIN: &str = "fake-canary-login-38fd";
-const FILE: &str = "fake-canary-file-a24c";
+const DOCKERCFG: &str = "fake-canary-dockercfg-e61b /+\"\u{e9}\\";
+const TICKET: &str = "fake-canary-ticket-5c90 /+\"\u{e9}\\";
+const LOGIN: &str = "fake-canary-login-38fd /+\"\u{e9}\\";
+const FILE: &str = "fake-canary-file-a24c /+\"\u{e9}\\";
+const CRASHED: &str = "fake-canary-crashed-c417 /+\"\u{e9}\\";
 
-/// All that was said to a user.
+/// All that was said to a user, and what was asked for.
 #[derive(Default)]
-struct Said(Vec<String>);
+struct Said {
+    answers: Vec<String>,
+    audit: String,
+    metrics: String,
+}
 
 impl Said {
     async fn cli(&mut self, scenario: &Scenario, input: &str, arguments: &[&str]) -> i32 {
         let output = scenario.pullpass.cli_with(input, arguments).await;
-        self.0.extend([output.stdout, output.stderr]);
+        self.answers.extend([output.stdout, output.stderr]);
         output.code
     }
 
     fn status(&mut self, status: &tonic::Status) {
         let details = String::from_utf8_lossy(status.details()).into_owned();
-        self.0.push(format!("{status:?} {status} {details}"));
+        self.answers.push(format!("{status:?} {status} {details}"));
+    }
+
+    async fn audit(&mut self, scenario: &Scenario) {
+        let trail = scenario.pullpass.cli(&["audit", "list", "--limit", "0", "-o", "json"]).await.ok();
+        self.audit.push_str(&trail.stdout);
+    }
+
+    async fn metrics(&mut self, scenario: &Scenario) {
+        for service in Service::ALL {
+            let address = scenario.pullpass.state().metrics_address(service).expect("metrics");
+            self.metrics.push_str(&metrics::text(address).await);
+        }
     }
 }
 
 #[tokio::test]
 async fn passwords_are_never_logged_said_or_stored_in_the_clear() {
-    let scenario = Scenario::own("canaries", |options| options.log = "trace".into()).await;
+    let collector = Collector::start().await.unwrap();
+    let scenario = Scenario::own("canaries", |options| {
+        options.log = "trace".into();
+        options.otlp_endpoint = Some(collector.endpoint());
+    })
+    .await;
     let namespace = scenario.namespace("canary").await;
     let mut said = Said::default();
 
@@ -50,14 +78,16 @@ async fn passwords_are_never_logged_said_or_stored_in_the_clear() {
     refused_paths(&scenario, &mut said).await;
     calls_without_the_command(&scenario, &mut said).await;
     reads(&scenario, &mut said).await;
+    said.metrics(&scenario).await;
+    crash::amid_work(&scenario, &mut said).await;
+    said.audit(&scenario).await;
+    said.metrics(&scenario).await;
     let secret = scenario.cluster.pull_secret(&namespace, "canary").await.expect("the Secret");
 
     let scanner = Scanner::new(CANARIES);
-    let state = scenario.pullpass.state().dir().to_owned();
-    let (mut hits, searched) = scanner.scan_folder(&state, |_| false);
-    hits.extend(scanner.scan("what the command and the errors said", said.0.join("\n").as_bytes()));
-    assert_eq!(hits, Vec::<Hit>::new(), "secrets were found in the clear");
-    println!("searched {} bytes", searched + said.0.concat().len());
+    let search = search(&scanner, &scenario, &collector, &said);
+    println!("searched\n{}", search.summary());
+    search.found_nothing();
 
     // The positive controls: there was something to look at, and the scanner sees canaries where they are.
     for service in Service::ALL {
@@ -65,37 +95,58 @@ async fn passwords_are_never_logged_said_or_stored_in_the_clear() {
         assert!(log.contains("TRACE"), "{} logged nothing at trace level", service.binary_name());
     }
     assert!(!scanner.scan("the Secret in the cluster", &secret).is_empty());
-    let planted = state.join("logs/planted.log");
-    std::fs::write(&planted, format!("auth: {}", BASE64_STANDARD.encode(format!("robot:{CREATED}"))))
-        .unwrap();
-    let (hits, _) = scanner.scan_folder(&state, |_| false);
-    assert_eq!(hits.len(), 1, "the planted canary was not found");
-    assert!(hits[0].place.ends_with("planted.log"));
+    planted::is_found_in_every_kind(&scanner, &scenario, &collector, &mut said).await;
+}
+
+/// Everything that was written so far. What another part of the system writes comes in by a line of its own.
+fn search<'a>(scanner: &'a Scanner, scenario: &Scenario, collector: &Collector, said: &Said) -> Search<'a> {
+    let state = scenario.pullpass.state();
+    let folder = |name: &str| state.dir().join(name);
+    let mut search = Search::new(scanner);
+    search.folder("logs, those of crashes among them", &folder("logs"));
+    search.files("databases", &folder("data"), |file| file.extension().is_some_and(|ending| ending == "db"));
+    search.files("write-ahead logs and other files of databases", &folder("data"), |file| {
+        file.extension().is_none_or(|ending| ending != "db")
+    });
+    search.folder("configuration", &folder("config"));
+    search.folder("keys and certificates", &folder("keys"));
+    search.folder("keys and certificates", &folder("pki"));
+    search.folder("temporary files and cores", &scenario.pullpass.temporary_folder());
+    search.may_be_empty("temporary files and cores");
+    search.files("other files of the state folder", state.dir(), |file| file.parent() == Some(state.dir()));
+    search.bytes("traces", "what the collector received", &collector.received());
+    search.bytes("metrics", "what the services serve", said.metrics.as_bytes());
+    search.bytes("audit trails", "pullpass audit list", said.audit.as_bytes());
+    search.bytes("answers", "what the command and the errors said", said.answers.join("\n").as_bytes());
+    for service in Service::ALL {
+        search.process("command lines and environments", scenario.pullpass.process_id(service));
+    }
+    search
 }
 
 async fn accepted_paths(scenario: &Scenario, said: &mut Said, namespace: &str) {
     let create =
         ["credential", "create", "canary", "--server", "quay.io", "--username", "robot", "--password-stdin"];
-    assert_eq!(said.cli(scenario, CREATED, &create).await, 0, "{:?}", said.0.last());
+    assert_eq!(said.cli(scenario, CREATED, &create).await, 0, "{:?}", said.answers.last());
     let config = json!({"auths": {"quay.io": {"auth": BASE64_STANDARD.encode(format!("robot:{IMPORTED}"))}}});
     let import = ["credential", "import", "imported", "--from-file", "-"];
-    assert_eq!(said.cli(scenario, &config.to_string(), &import).await, 0, "{:?}", said.0.last());
+    assert_eq!(said.cli(scenario, &config.to_string(), &import).await, 0, "{:?}", said.answers.last());
     let old_style = json!({"quay.io": {"username": "robot", "password": DOCKERCFG}});
     let import = ["credential", "import", "old-style", "--from-file", "-"];
-    assert_eq!(said.cli(scenario, &old_style.to_string(), &import).await, 0, "{:?}", said.0.last());
+    assert_eq!(said.cli(scenario, &old_style.to_string(), &import).await, 0, "{:?}", said.answers.last());
     let link = ["link", "create", "canary", "--credential", "canary", "--namespace", namespace];
     let link = [&link[..], &["--service-account", "default", "--wait"]].concat();
-    assert_eq!(said.cli(scenario, "", &link).await, 0, "{:?}", said.0.last());
+    assert_eq!(said.cli(scenario, "", &link).await, 0, "{:?}", said.answers.last());
 
     let file = scenario.pullpass.state().dir().with_file_name("password");
     std::fs::write(&file, FILE).unwrap();
     let file = file.to_str().unwrap();
     let login = ["--server", "quay.io", "--username", "robot"];
     let by_file = [&["credential", "rotate", "imported"], &login[..], &["--password-file", file]].concat();
-    assert_eq!(said.cli(scenario, "", &by_file).await, 0, "{:?}", said.0.last());
+    assert_eq!(said.cli(scenario, "", &by_file).await, 0, "{:?}", said.answers.last());
     let rotate = [&["credential", "rotate", "canary"], &login[..], &["--password-stdin"]].concat();
-    assert_eq!(said.cli(scenario, ROTATED, &rotate).await, 0, "{:?}", said.0.last());
-    assert_eq!(said.cli(scenario, "", &["status", "--wait"]).await, 0, "{:?}", said.0.last());
+    assert_eq!(said.cli(scenario, ROTATED, &rotate).await, 0, "{:?}", said.answers.last());
+    assert_eq!(said.cli(scenario, "", &["status", "--wait"]).await, 0, "{:?}", said.answers.last());
 }
 
 async fn refused_paths(scenario: &Scenario, said: &mut Said) {
