@@ -140,11 +140,6 @@ impl Pullpass {
         process.expect("the service runs").terminate(patience).await
     }
 
-    /// Sends a service a signal, as in `STOP`.
-    pub fn signal(&self, service: Service, signal: &str) {
-        self.processes().get(&service).expect("the service runs").signal(signal);
-    }
-
     /// Waits until a service's own health check says that it serves.
     pub async fn wait_until_healthy(&self, service: Service) -> anyhow::Result<()> {
         self.wait_until_health_is(service, ServingStatus::Serving).await

@@ -146,7 +146,7 @@ async fn follow(
     seen: &mut i64,
     books: &Books,
 ) -> Result<(), Status> {
-    let request = WatchCredentialsRequest { after_revision: *seen };
+    let request = WatchCredentialsRequest { after_revision: *seen, ..Default::default() };
     let mut in_snapshot = *seen == 0;
     let mut stream = client.watch_credentials(request).await?.into_inner();
     while let Some(message) = stream.message().await? {
