@@ -6,6 +6,8 @@ use tonic_types::StatusExt;
 use super::*;
 use crate::testing::{APPLIER, Fixture, applier, creation, docker_config, reason, request};
 
+mod properties;
+
 fn parsed(data: &[u8]) -> Vec<(String, String, String)> {
     let config = DockerConfig::parse(data).unwrap();
     let entries = config.entries().iter();

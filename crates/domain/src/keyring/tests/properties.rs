@@ -70,6 +70,36 @@ const IMAGES: [&str; 18] = [
     "ghcr.io/acme",
 ];
 
+/// One of the above, or one that is like the keys.
+fn reference() -> impl Strategy<Value = String> {
+    let host = select(vec![
+        "quay.io/",
+        "a.b.io/",
+        "xy.io/",
+        "quay.io:443/",
+        "localhost/",
+        "localhost:5000/",
+        "x:5000/",
+        "[::1]:5000/",
+        "Quay.io/",
+        "Foo/",
+        "my_reg.local/",
+        "index.docker.io/",
+        "docker.io/",
+        "",
+    ]);
+    let component =
+        select(vec!["acme", "ac", "acmeother", "app", "library", "nginx", "v1", "v2", "access-token"]);
+    let path = proptest::collection::vec(component, 1..4).prop_map(|path| path.join("/"));
+    let generated =
+        (host, path, select(vec!["", ":1"])).prop_map(|(host, path, tag)| format!("{host}{path}{tag}"));
+    prop_oneof![select(&IMAGES[..]).prop_map(str::to_owned), generated]
+}
+
+fn references() -> impl Strategy<Value = Vec<String>> {
+    proptest::collection::vec(reference(), 12)
+}
+
 fn key() -> impl Strategy<Value = String> {
     let scheme = select(vec!["", "", "https://", "http://"]);
     (scheme, select(&HOSTS[..]), select(&PATHS[..]))
@@ -132,9 +162,12 @@ fn rendered(config: &DockerConfig, secret_type: SecretType) -> (SecretType, Stri
 
 proptest! {
     #[test]
-    fn the_rendered_secret_chooses_what_the_file_would((secret_type, data, config) in accepted()) {
+    fn the_rendered_secret_chooses_what_the_file_would(
+        (secret_type, data, config) in accepted(),
+        references in references(),
+    ) {
         let outputs = [rendered(&config, DockerConfigJson), rendered(&config, Dockercfg)];
-        for reference in IMAGES {
+        for reference in &references {
             let expected = matches(&[(secret_type, &data)], reference);
             for (output_type, output) in &outputs {
                 prop_assert_eq!(&matches(&[(*output_type, output)], reference), &expected, "{}", reference);
@@ -153,18 +186,31 @@ proptest! {
     }
 
     #[test]
-    fn a_merge_chooses_what_the_secrets_in_that_order_would_try_first(
-        configs in proptest::collection::vec(accepted(), 1..4),
+    fn a_merge_chooses_what_the_files_in_that_order_would_try_first(
+        files in proptest::collection::vec(accepted(), 1..4),
+        references in references(),
     ) {
-        let configs: Vec<DockerConfig> = configs.into_iter().map(|(_, _, config)| config).collect();
-        let apart: Vec<_> = configs.iter().map(|config| rendered(config, DockerConfigJson)).collect();
-        let apart: Vec<_> = apart.iter().map(|(secret_type, data)| (*secret_type, data.as_str())).collect();
-        let (merged_type, merged) = rendered(&DockerConfig::merge(&configs), Dockercfg);
-        for reference in IMAGES {
+        let apart: Vec<_> = files.iter().map(|(secret_type, data, _)| (*secret_type, data.as_str())).collect();
+        let configs: Vec<DockerConfig> = files.iter().map(|(_, _, config)| config.clone()).collect();
+        let merged = DockerConfig::merge(&configs);
+        let outputs = [rendered(&merged, DockerConfigJson), rendered(&merged, Dockercfg)];
+        for reference in &references {
             let expected = matches(&apart, reference);
-            let merged = matches(&[(merged_type, &merged)], reference);
-            prop_assert_eq!(merged.first(), expected.first(), "{}", reference);
+            for (output_type, output) in &outputs {
+                let merged = matches(&[(*output_type, output)], reference);
+                prop_assert_eq!(merged.first(), expected.first(), "{}", reference);
+            }
         }
+    }
+
+    #[test]
+    fn a_merge_of_merges_is_the_merge_of_all(files in proptest::collection::vec(accepted(), 1..5), at in 0_usize..5) {
+        let configs: Vec<DockerConfig> = files.into_iter().map(|(_, _, config)| config).collect();
+        let (first, rest) = configs.split_at(at.min(configs.len()));
+        let merged = DockerConfig::merge(&configs);
+        prop_assert_eq!(&DockerConfig::merge(&[DockerConfig::merge(first), DockerConfig::merge(rest)]), &merged);
+        let stored = rendered(&merged, DockerConfigJson).1;
+        prop_assert_eq!(DockerConfig::parse(stored.as_bytes()), Ok(merged));
     }
 
     #[test]
