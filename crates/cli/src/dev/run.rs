@@ -97,11 +97,20 @@ impl Supervisor {
 
     async fn until_healthy(&self, service: Service, peer: &PeerConfig) {
         let mut health = HealthClient::new(self.session.connection(peer));
+        let mut told = false;
         loop {
             let request = HealthCheckRequest { service: service.grpc_name().to_owned() };
-            let answer = health.check(request).await;
-            if answer.is_ok_and(|answer| answer.get_ref().status() == ServingStatus::Serving) {
-                return;
+            match health.check(request).await.map(|answer| answer.get_ref().status()) {
+                Ok(ServingStatus::Serving) => return,
+                Ok(ServingStatus::NotServing) if !told => {
+                    let (name, log) = (service.binary_name(), self.state.log_file(service));
+                    note(&format!(
+                        "{name} runs and does not serve; {} says why and what to do",
+                        log.display()
+                    ));
+                    told = true;
+                }
+                _ => {}
             }
             tokio::time::sleep(LOOK).await;
         }
