@@ -69,8 +69,8 @@ impl Address {
         }
         if let Some(file) = &config.password_file {
             let password = private_file::read(file)?;
-            let password =
-                std::str::from_utf8(password.trim_ascii_end()).map_err(|_| Error::NotText(file.clone()))?;
+            let password = std::str::from_utf8(&password).map_err(|_| Error::NotText(file.clone()))?;
+            let password = password.trim_end_matches(['\r', '\n']);
             url.set_password(Some(password)).map_err(|()| Error::NoUser(config.to_string()))?;
         }
         Ok(Self::Postgres(url))

@@ -1,6 +1,7 @@
 //! What both databases promise: `PULLPASS_TEST_DATABASE` says which one the tests run over.
 
 mod group;
+mod remote;
 mod sqlite;
 mod torture;
 

@@ -2,7 +2,11 @@
 
 use std::{
     fs,
-    os::unix::{fs::MetadataExt as _, process::CommandExt as _},
+    net::SocketAddr,
+    os::unix::{
+        fs::{MetadataExt as _, PermissionsExt as _},
+        process::CommandExt as _,
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::LazyLock,
@@ -10,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+const PORT: u16 = 5432;
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Names sort by the rules of English here, and bytewise only where we ask for that.
@@ -44,6 +49,8 @@ rm -rf "$folder"
 #[derive(Debug)]
 pub struct Server {
     folder: PathBuf,
+    /// It is part of the socket's name.
+    port: u16,
     /// Its stdin is ours.
     _keeper: Child,
 }
@@ -57,6 +64,27 @@ impl Server {
 
     /// Starts another one.
     pub fn start() -> Self {
+        Self::start_with(PORT, |_| Vec::new())
+    }
+
+    /// Starts one that listens on `address`, too, for TLS and passwords only.
+    pub fn start_listening(address: SocketAddr, certificate: &str, key: &str) -> Self {
+        Self::start_with(address.port(), |data| {
+            let file = |name: &str, content: &str, mode| {
+                let file = data.join(name);
+                fs::write(&file, content).expect("it can be written");
+                fs::set_permissions(&file, fs::Permissions::from_mode(mode)).expect("its mode can be set");
+                give_away(&[&file]);
+            };
+            file("server.crt", certificate, 0o644);
+            file("server.key", key, 0o600);
+            file("pg_hba.conf", "local all all trust\nhostssl all all all scram-sha-256\n", 0o600);
+            vec![format!("listen_addresses={}", address.ip()), "ssl=on".to_owned()]
+        })
+    }
+
+    /// `settings` are made of the folder of the data, once that is there.
+    fn start_with(port: u16, settings: impl FnOnce(&Path) -> Vec<String>) -> Self {
         let folder = tempfile::Builder::new().prefix("pullpass-postgres-").tempdir();
         let folder = folder.expect("a temporary folder can be made").keep();
         let data = folder.join("data");
@@ -69,12 +97,13 @@ impl Server {
         keeper.args(["-c", KEEPER, "keeper"]).arg(&folder);
         let server = as_somebody(&program("postgres"));
         keeper.arg(server.get_program()).args(server.get_args());
-        keeper.arg("-D").arg(&data).arg("-k").arg(&folder);
-        keeper.args(SETTINGS.iter().flat_map(|setting| ["-c", setting]));
+        keeper.arg("-D").arg(&data).arg("-k").arg(&folder).args(["-p", &port.to_string()]);
+        let settings = SETTINGS.map(str::to_owned).into_iter().chain(settings(&data));
+        keeper.args(settings.flat_map(|setting| ["-c".to_owned(), setting]));
         keeper.stdin(Stdio::piped()).stdout(log.try_clone().expect("it can be shared")).stderr(log);
         // Of a group of its own: what interrupts us must not keep it from clearing up.
         let keeper = keeper.current_dir(&folder).process_group(0).spawn().expect("sh can be started");
-        let server = Self { folder, _keeper: keeper };
+        let server = Self { folder, port, _keeper: keeper };
         server.wait();
         server
     }
@@ -109,7 +138,12 @@ impl Server {
 
     fn client(&self, name: &str) -> Command {
         let mut command = Command::new(program(name));
-        command.arg("--host").arg(&self.folder).args(["--username", "postgres"]);
+        command.arg("--host").arg(&self.folder).args([
+            "--username",
+            "postgres",
+            "--port",
+            &self.port.to_string(),
+        ]);
         command
     }
 }
