@@ -45,7 +45,8 @@ const ALLOWED: [&[&str]; 12] = [
 #[tokio::test]
 async fn every_base_renders_and_the_api_server_takes_it() {
     let scenario = Scenario::shared().await;
-    for service in ["credential-store", "grant-manager", "cluster-applier"] {
+    let on_postgres = ["postgres/credential-store", "postgres/grant-manager"];
+    for service in ["credential-store", "grant-manager", "cluster-applier"].into_iter().chain(on_postgres) {
         let base = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/").to_owned() + service;
         let applied =
             scenario.cluster.kubectl(&["apply", "--dry-run=server", "-o", "name", "-k", &base]).await.ok();
