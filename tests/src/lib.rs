@@ -43,6 +43,7 @@ mod ports;
 pub mod process;
 pub mod pullpass;
 pub mod registry;
+pub mod replicas;
 pub mod scenario;
 pub mod wait;
 mod work_folder;

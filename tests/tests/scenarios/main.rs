@@ -32,6 +32,7 @@ mod node;
 mod page;
 mod plan;
 mod pods;
+mod replicas;
 mod rollback;
 mod standby;
 mod trace;

@@ -1,0 +1,121 @@
+//! Two replicas of credential-store and of grant-manager, each pair on one `PostgreSQL` database, without a cluster.
+
+use std::{collections::BTreeMap, path::Path, process::Command, sync::Mutex};
+
+use anyhow::Context as _;
+use pullpass::dev::{Options, Service, StateDir};
+use pullpass_runtime::{
+    Connection,
+    config::{PeerConfig, TlsConfig},
+};
+use pullpass_test_database::Server;
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+
+use crate::{WorkFolder, binaries, eventually, ports, process::Process, pullpass::connection, wait::seen};
+
+/// The services with a database.
+pub const SERVICES: [Service; 2] = [Service::CredentialStore, Service::GrantManager];
+
+/// A service, and which of its replicas: 0 or 1.
+pub type Which = (Service, usize);
+
+/// The replicas, and what is needed to talk with them.
+#[derive(Debug)]
+pub struct Replicas {
+    state: StateDir,
+    databases: BTreeMap<Service, String>,
+    ports: BTreeMap<Which, u16>,
+    processes: Mutex<BTreeMap<Which, Process>>,
+    server: Server,
+    folder: WorkFolder,
+}
+
+impl Replicas {
+    /// Starts all four at once, on empty databases.
+    pub async fn start(name: &str) -> anyhow::Result<Self> {
+        let folder = WorkFolder::new(name)?;
+        let options = Options { metrics: false, ..Options::new(folder.path().join("pullpass")) };
+        let state = StateDir::prepare(&options).context("failed to prepare the state folder")?;
+        let server = Server::start();
+        let database = |service: Service| (service, server.create(&service.binary_name().replace('-', "_")));
+        let databases = SERVICES.map(database).into();
+        let ports = SERVICES.into_iter().flat_map(|service| [(service, 0), (service, 1)]);
+        let ports = ports.map(|which| (which, ports::free())).collect();
+        let replicas = Self { state, databases, ports, processes: Mutex::default(), server, folder };
+        for which in replicas.ports.keys() {
+            replicas.launch(*which)?;
+        }
+        for which in replicas.ports.keys() {
+            replicas.wait_until_healthy(*which).await;
+        }
+        Ok(replicas)
+    }
+
+    /// Starts one, with its log appended to the one it had.
+    pub fn launch(&self, which: Which) -> anyhow::Result<()> {
+        let (service, n) = which;
+        let name = service.binary_name();
+        let mut command = Command::new(binaries::own(name)?);
+        command.arg("--config").arg(self.state.config_file(service));
+        command.env("PULLPASS__DATABASE__URL", &self.databases[&service]);
+        command.env("PULLPASS__SERVER__LISTEN", self.endpoint(which));
+        let log = self.folder.path().join(format!("{name}-{n}.log"));
+        let process = Process::start(&format!("{name} {n}"), &command, &log)?;
+        self.processes.lock().expect("no test panics with it").insert(which, process);
+        Ok(())
+    }
+
+    /// Waits until one says that it serves.
+    pub async fn wait_until_healthy(&self, which: Which) {
+        let request = HealthCheckRequest { service: which.0.grpc_name().to_owned() };
+        eventually(format!("{which:?} serves"), async || {
+            let mut health = HealthClient::new(self.connection(&self.admin(), which));
+            let answer = health.check(request.clone()).await.map_err(|status| self.tail(which, &status))?;
+            seen(answer.get_ref().status() == ServingStatus::Serving, answer.get_ref())
+        })
+        .await;
+    }
+
+    /// SIGKILL.
+    pub fn kill9(&self, which: Which) {
+        let process = self.processes.lock().expect("no test panics with it").remove(&which);
+        process.expect("it runs").kill9();
+    }
+
+    /// The platform administrator's certificate files.
+    pub fn admin(&self) -> TlsConfig {
+        self.state.client_config().expect("a client configuration").tls
+    }
+
+    /// The certificate files of the applier of the cluster `dev`.
+    pub fn applier(&self) -> TlsConfig {
+        self.state.tls(Service::ClusterApplier).clone()
+    }
+
+    /// The SPIFFE id of that applier.
+    pub fn applier_identity(&self) -> String {
+        self.state.identity(Service::ClusterApplier).expect("an identity").to_string()
+    }
+
+    /// A connection to one of them.
+    pub fn connection(&self, caller: &TlsConfig, which: Which) -> Connection {
+        let identity = self.state.identity(which.0).expect("an identity");
+        connection(caller, &PeerConfig { endpoint: self.endpoint(which), identity })
+    }
+
+    /// The files of the server.
+    pub fn server_folder(&self) -> &Path {
+        self.server.folder()
+    }
+
+    fn endpoint(&self, which: Which) -> String {
+        format!("127.0.0.1:{}", self.ports[&which])
+    }
+
+    fn tail(&self, which: Which, status: &tonic::Status) -> String {
+        let processes = self.processes.lock().expect("no test panics with it");
+        format!("{}\n{}", status.message(), processes.get(&which).map(|p| p.tail(10)).unwrap_or_default())
+    }
+}
