@@ -37,6 +37,11 @@ bench-fanout *ARGS: setup
     cargo build --locked --workspace --bins --release
     KUBEBUILDER_ASSETS="$({{ dev }}/kubernetes)" target/release/bench-fanout "$@"
 
+# time credential-store against empty calls, fdatasync and a small database: [--rounds R] [--versions N] [--streams S]
+bench-store *ARGS:
+    cargo build --locked --release -p pullpass-credential-store -p e2e --bin credential-store --bin bench-store
+    target/release/bench-store "$@"
+
 # format check, clippy, buf lint, cargo-deny
 lint: setup
     cargo fmt --all --check

@@ -37,6 +37,7 @@ pub mod dev;
 pub mod fault_proxy;
 pub mod image;
 pub mod lone_store;
+pub mod measure;
 pub mod metrics;
 pub mod node;
 mod ports;

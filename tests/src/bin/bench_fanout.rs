@@ -23,15 +23,12 @@ mod newcomers;
 mod observer;
 #[path = "bench_fanout/raw.rs"]
 mod raw;
-#[path = "bench_fanout/statistics.rs"]
-mod statistics;
-#[path = "bench_fanout/usage.rs"]
-mod usage;
 
 use std::process::ExitCode;
 
 use bench::Bench;
 use clap::Parser;
+use e2e::measure::machine;
 
 /// Times the applier against a raw parallel write loop
 #[derive(Debug, Parser)]
@@ -64,7 +61,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         println!("This is a debug build: its figures say nothing.");
     }
     let bench = Bench::start(arguments.namespaces, arguments.foreign_secrets).await?;
-    println!("{}", usage::machine());
+    println!("{}", machine());
     let half = bench.namespaces.len() / 2;
     for namespaces in [&bench.namespaces[..half], &bench.namespaces[..]] {
         fanout::run(&bench, namespaces, arguments.rounds).await?;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use e2e::{Cluster, World, pullpass::Service};
+use e2e::{Cluster, World, measure::Usage, pullpass::Service};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, api::PostParams};
 use pullpass_api::{
@@ -21,7 +21,7 @@ use pullpass_api::{
 };
 use serde_json::json;
 
-use crate::{observer::Observer, raw::Raw, usage::Usage};
+use crate::{observer::Observer, raw::Raw};
 
 /// The credential of every link.
 const CREDENTIAL: &str = "bench";

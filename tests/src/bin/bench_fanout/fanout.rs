@@ -2,10 +2,11 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
+use e2e::measure::Sample;
+
 use crate::{
     bench::{Bench, SELECTED},
     raw,
-    statistics::Sample,
 };
 
 /// The name of the applier's Secrets.

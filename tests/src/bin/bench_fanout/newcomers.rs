@@ -3,10 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{
-    bench::{Bench, create_namespace},
-    statistics::Sample,
-};
+use e2e::measure::Sample;
+
+use crate::bench::{Bench, create_namespace};
 
 /// The link that serves them.
 const LINK: &str = "newcomers";

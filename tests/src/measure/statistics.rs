@@ -4,23 +4,26 @@ use std::{fmt, time::Duration};
 
 /// Several measurements of one thing.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Sample(Vec<f64>);
+pub struct Sample(Vec<f64>);
 
 impl Sample {
-    pub(crate) const fn new() -> Self {
+    /// Nothing measured yet.
+    pub const fn new() -> Self {
         Self(Vec::new())
     }
 
-    pub(crate) fn add(&mut self, value: f64) {
+    /// One measurement more.
+    pub fn add(&mut self, value: f64) {
         self.0.push(value);
     }
 
-    pub(crate) fn add_time(&mut self, time: Duration) {
+    /// One measurement more, in seconds.
+    pub fn add_time(&mut self, time: Duration) {
         self.add(time.as_secs_f64());
     }
 
     /// The value that so much of the sample is not above (nearest rank); 0 for nothing.
-    pub(crate) fn percentile(&self, percent: f64) -> f64 {
+    pub fn percentile(&self, percent: f64) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
         #[expect(
@@ -33,12 +36,18 @@ impl Sample {
         sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default()
     }
 
-    pub(crate) fn median(&self) -> f64 {
+    /// The value in the middle.
+    pub fn median(&self) -> f64 {
         self.percentile(50.0)
     }
 
+    /// All of another sample as well.
+    pub fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
     /// `p50 and p99` in milliseconds.
-    pub(crate) fn milliseconds(&self) -> String {
+    pub fn milliseconds(&self) -> String {
         let (p50, p99) = (self.percentile(50.0) * 1000.0, self.percentile(99.0) * 1000.0);
         format!("p50 {p50:.0} ms, p99 {p99:.0} ms ({} samples)", self.0.len())
     }

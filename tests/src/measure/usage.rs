@@ -7,15 +7,20 @@ use anyhow::Context as _;
 /// Clock ticks a second in /proc/PID/stat: `getconf CLK_TCK` says 100 on every Linux in use.
 const TICKS: f64 = 100.0;
 
-/// CPU time and peak memory of a process until now.
+/// CPU time and memory of a process until now.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Usage {
-    pub(crate) cpu_seconds: f64,
-    pub(crate) peak_megabytes: f64,
+pub struct Usage {
+    /// In user mode and in the kernel.
+    pub cpu_seconds: f64,
+    /// Resident now.
+    pub megabytes: f64,
+    /// Resident at most.
+    pub peak_megabytes: f64,
 }
 
 impl Usage {
-    pub(crate) fn of(process: u32) -> anyhow::Result<Self> {
+    /// Of the process with this id.
+    pub fn of(process: u32) -> anyhow::Result<Self> {
         let read = |name: &str| {
             let file = format!("/proc/{process}/{name}");
             fs::read_to_string(&file).with_context(|| format!("failed to read {file}"))
@@ -26,10 +31,16 @@ impl Usage {
         let ticks = after_name.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
         let ticks: f64 = ticks.sum::<Result<_, _>>().context("failed to read the CPU time")?;
         let status = read("status")?;
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let peak = peak.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
-        let peak = peak.context("failed to read the peak memory")?;
-        Ok(Self { cpu_seconds: ticks / TICKS, peak_megabytes: peak * 1024.0 / 1e6 })
+        let megabytes = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
+            kilobytes.map(|n| n * 1024.0 / 1e6).context("failed to read the memory")
+        };
+        Ok(Self {
+            cpu_seconds: ticks / TICKS,
+            megabytes: megabytes("VmRSS:")?,
+            peak_megabytes: megabytes("VmHWM:")?,
+        })
     }
 }
 
@@ -44,7 +55,7 @@ impl fmt::Display for Usage {
 }
 
 /// Processors and load.
-pub(crate) fn machine() -> String {
+pub fn machine() -> String {
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
     let count = cpus.lines().filter(|line| line.starts_with("processor")).count();
