@@ -61,6 +61,7 @@ impl Replicas {
         command.arg("--config").arg(self.state.config_file(service));
         command.env("PULLPASS__DATABASE__URL", &self.databases[&service]);
         command.env("PULLPASS__SERVER__LISTEN", self.endpoint(which));
+        command.env("PULLPASS__AUDIT__STATE_FILE", self.folder.path().join(format!("{name}-{n}.json")));
         let log = self.folder.path().join(format!("{name}-{n}.log"));
         let process = Process::start(&format!("{name} {n}"), &command, &log)?;
         self.processes.lock().expect("no test panics with it").insert(which, process);
