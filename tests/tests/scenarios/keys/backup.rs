@@ -5,19 +5,30 @@ use pullpass_api::credential::v1::{DeleteCredentialRequest, DestroyCredentialVer
 
 use super::{keys, seal_with_new_file};
 
-/// The database as a backup has it, taken while the service runs.
+/// The database as a backup has it, taken while the service runs, with the state file of that moment: whoever steals a
+/// backup makes one that fits.
 fn copy_database(store: &LoneStore, name: &str) -> std::path::PathBuf {
     let (file, copy) = (store.pullpass.state().database(Service::CredentialStore), store.folder().join(name));
-    for suffix in ["", "-wal"] {
-        std::fs::copy(format!("{}{suffix}", file.display()), format!("{}{suffix}", copy.display())).unwrap();
-    }
+    copy_files(&file, &copy);
+    std::fs::copy(store.pullpass.state().state_file(Service::CredentialStore), state_file(&copy)).unwrap();
     copy
 }
 
+fn copy_files(file: &Path, copy: &Path) {
+    for suffix in ["", "-wal"] {
+        std::fs::copy(format!("{}{suffix}", file.display()), format!("{}{suffix}", copy.display())).unwrap();
+    }
+}
+
+fn state_file(copy: &Path) -> std::path::PathBuf {
+    copy.with_extension("json")
+}
+
 /// Starts the service on another database and with these key files.
-fn point_to(store: &LoneStore, database: &Path, files: &[&Path]) {
+fn point_to(store: &LoneStore, database: &Path, state_file: &Path, files: &[&Path]) {
     let change = |_: &Path, config: &mut toml::Table| {
-        config["database"]["path"] = database.to_str().unwrap().into();
+        config["database"]["url"] = format!("sqlite://{}", database.display()).into();
+        config["audit"]["state_file"] = state_file.to_str().unwrap().into();
         let (file, others) = files.split_first().unwrap();
         let section = config["key_encryption"].as_table_mut().unwrap();
         section.insert("file".into(), file.to_str().unwrap().into());
@@ -48,18 +59,20 @@ async fn what_was_destroyed_is_in_no_backup_once_the_former_key_is_gone() {
     let (new, live) =
         (store.folder().join("new.key"), store.pullpass.state().database(Service::CredentialStore));
 
+    let live_state = store.pullpass.state().state_file(Service::CredentialStore);
+
     // The control: with the former key the backup opens.
     let control = copy_of(&backup);
-    point_to(&store, &control, &[&new, &former]);
+    point_to(&store, &control, &state_file(&control), &[&new, &former]);
     store.restart().await;
     assert_eq!(caller.fetch("destroyed").await.expect("it opens"), "fake-shredded");
     assert_eq!(caller.fetch("deleted").await.expect("it opens"), "fake-deleted");
 
     std::fs::remove_file(&former).unwrap();
-    point_to(&store, &live, &[&new]);
+    point_to(&store, &live, &live_state, &[&new]);
     store.restart().await;
     assert_eq!(caller.fetch("destroyed").await.expect("the service goes on"), "fake-kept");
-    point_to(&store, &backup, &[&new]);
+    point_to(&store, &backup, &state_file(&backup), &[&new]);
     store.pullpass.kill9(Service::CredentialStore);
     store.pullpass.launch(Service::CredentialStore).unwrap();
     eventually("the service refuses the backup", async || {
@@ -73,9 +86,7 @@ async fn what_was_destroyed_is_in_no_backup_once_the_former_key_is_gone() {
 
 fn copy_of(backup: &Path) -> std::path::PathBuf {
     let copy = backup.with_file_name("control.db");
-    for suffix in ["", "-wal"] {
-        std::fs::copy(format!("{}{suffix}", backup.display()), format!("{}{suffix}", copy.display()))
-            .unwrap();
-    }
+    copy_files(backup, &copy);
+    std::fs::copy(state_file(backup), state_file(&copy)).unwrap();
     copy
 }
