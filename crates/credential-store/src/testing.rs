@@ -252,6 +252,7 @@ fn config(folder: &Path, database: DatabaseConfig) -> Config {
                 trust_domain: "d".into(),
             },
             roles: Vec::new(),
+            issuers: Vec::new(),
             telemetry: TelemetryConfig::default(),
             limits: LimitsConfig::default(),
             reflection: false,

@@ -2,13 +2,15 @@
 //!
 //! After a reload of our certificate all calls go by the new one, those to different peers, too: what one peer binds to a
 //! certificate (a ticket) can be shown to the other. Streams that were opened before go on where they are, for as long as
-//! both sides accept each other.
+//! both sides accept each other. Who has no certificate sends a token with each call instead.
 
 mod unsent;
 
 use std::{
     error::Error as StdError,
-    fmt, io,
+    fmt,
+    future::pending,
+    io,
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
@@ -20,9 +22,10 @@ use std::{
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::{HeaderValue, Request, Response, Uri, request::Parts};
+use http::{HeaderValue, Request, Response, Uri, header::AUTHORIZATION, request::Parts};
 use http_body::Frame;
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -34,8 +37,10 @@ use tonic::{
 use tower::{Service, ServiceExt, service_fn};
 
 use crate::{
+    bearer::Bearer,
     config::PeerConfig,
     cut::Cut,
+    identity::SpiffeId,
     telemetry,
     tls::{Material, Refused, Tls, trust},
 };
@@ -50,46 +55,90 @@ const KEEPALIVE: Duration = Duration::from_secs(10);
 pub struct Connection(Arc<Way>);
 
 struct Way {
-    tls: Arc<Tls>,
     peer: Arc<PeerConfig>,
     current: Mutex<Open>,
 }
 
-/// A channel that proves us by one certificate all its life.
+/// A channel that proves us in one way all its life.
 struct Open {
     channel: Channel,
-    material: Arc<Material>,
+    proof: Proof,
     given_up: Arc<AtomicBool>,
+}
+
+/// How we say who we are.
+#[derive(Clone)]
+enum Proof {
+    /// By the one certificate that there was at the time.
+    Certificate(Arc<Tls>, Arc<Material>),
+    /// By the token that there is when a call is made.
+    Token(Arc<Bearer>),
+}
+
+impl Proof {
+    /// As it is after what may have been a reload, if it is not the same any more.
+    fn renewed(&self) -> Option<Self> {
+        let Self::Certificate(tls, old) = self else { return None };
+        let new = tls.current();
+        (!Arc::ptr_eq(old, &new)).then(|| Self::Certificate(Arc::clone(tls), new))
+    }
+
+    fn client_config(&self, peer: &SpiffeId, refused: &Refused) -> io::Result<ClientConfig> {
+        match self {
+            Self::Certificate(tls, material) => {
+                tls.client_config(material, peer, refused).map_err(io::Error::other)
+            }
+            Self::Token(bearer) => bearer.client_config(peer, refused).map_err(io::Error::other),
+        }
+    }
 }
 
 /// A connection to `peer` that proves us by `tls` and accepts nobody but `peer.identity`. It is opened by the first
 /// call; whatever hinders it is the call's `UNAVAILABLE`, which names the peer and the cause. Needs a tokio runtime.
 pub fn connect(tls: &Arc<Tls>, peer: &PeerConfig) -> Connection {
-    let (tls, peer) = (Arc::clone(tls), Arc::new(peer.clone()));
-    let current = Mutex::new(Open::new(&tls, &peer));
-    Connection(Arc::new(Way { tls, peer, current }))
+    lazily(Proof::Certificate(Arc::clone(tls), tls.current()), peer)
+}
+
+/// The same for who has no certificate: each call carries the token.
+pub fn connect_with_token(bearer: &Arc<Bearer>, peer: &PeerConfig) -> Connection {
+    lazily(Proof::Token(Arc::clone(bearer)), peer)
+}
+
+fn lazily(proof: Proof, peer: &PeerConfig) -> Connection {
+    let peer = Arc::new(peer.clone());
+    let current = Mutex::new(Open::new(proof, &peer));
+    Connection(Arc::new(Way { peer, current }))
 }
 
 impl Way {
     /// The channel by which calls go now.
     fn channel(&self) -> Channel {
         let mut open = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if !Arc::ptr_eq(&open.material, &self.tls.current()) || open.given_up.load(Ordering::Relaxed) {
-            *open = Open::new(&self.tls, &self.peer);
+        let renewed = open.proof.renewed();
+        if renewed.is_some() || open.given_up.load(Ordering::Relaxed) {
+            let proof = renewed.unwrap_or_else(|| open.proof.clone());
+            *open = Open::new(proof, &self.peer);
         }
         open.channel.clone()
+    }
+
+    /// The token to send with a call, where it is by one that we say who we are.
+    fn token(&self) -> Result<Option<HeaderValue>, Status> {
+        let proof = self.current.lock().unwrap_or_else(PoisonError::into_inner).proof.clone();
+        let Proof::Token(bearer) = proof else { return Ok(None) };
+        bearer.header().map(Some).map_err(|error| Status::unauthenticated(chain(&error)))
     }
 }
 
 impl Open {
-    fn new(tls: &Arc<Tls>, peer: &Arc<PeerConfig>) -> Self {
-        let (material, given_up) = (tls.current(), Arc::new(AtomicBool::new(false)));
-        let opening = (Arc::clone(tls), Arc::clone(&material), Arc::clone(peer), Arc::clone(&given_up));
+    fn new(proof: Proof, peer: &Arc<PeerConfig>) -> Self {
+        let given_up = Arc::new(AtomicBool::new(false));
+        let opening = (proof.clone(), Arc::clone(peer), Arc::clone(&given_up));
         let connector = service_fn(move |_: Uri| {
-            let (tls, material, peer, given_up) = opening.clone();
-            async move { open(tls, &material, peer, given_up).await.map(TokioIo::new) }
+            let (proof, peer, given_up) = opening.clone();
+            async move { open(proof, peer, given_up).await.map(TokioIo::new) }
         });
-        Self { channel: Channel::new(connector, endpoint(peer)), material, given_up }
+        Self { channel: Channel::new(connector, endpoint(peer)), proof, given_up }
     }
 }
 
@@ -107,15 +156,14 @@ fn endpoint(peer: &PeerConfig) -> Endpoint {
 }
 
 async fn open(
-    tls: Arc<Tls>,
-    material: &Material,
+    proof: Proof,
     peer: Arc<PeerConfig>,
     given_up: Arc<AtomicBool>,
 ) -> io::Result<Cut<TlsStream<TcpStream>, ()>> {
     let host = peer.endpoint.rsplit_once(':').map_or("", |(host, _)| host.trim_matches(['[', ']']));
     let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
     let refused = Refused::default();
-    let config = Arc::new(tls.client_config(material, &peer.identity, &refused).map_err(io::Error::other)?);
+    let config = Arc::new(proof.client_config(&peer.identity, &refused)?);
     let opening = async {
         let tcp = TcpStream::connect(&peer.endpoint).await?;
         tcp.set_nodelay(true)?;
@@ -123,17 +171,19 @@ async fn open(
     };
     let io = tokio::time::timeout(OPEN, opening).await??;
     let chain = io.get_ref().1.peer_certificates().unwrap_or_default().to_vec();
-    Ok(Cut::new(io, distrusted(tls, peer, name, chain, given_up), ()))
+    Ok(Cut::new(io, distrusted(proof, peer, name, chain, given_up), ()))
 }
 
 /// Waits until the peer would not be accepted any more, has new calls go another way, and a while later breaks this one.
+/// With a token the authorities are read only once, so that nothing can change.
 async fn distrusted(
-    tls: Arc<Tls>,
+    proof: Proof,
     peer: Arc<PeerConfig>,
     name: ServerName<'static>,
     chain: Vec<CertificateDer<'static>>,
     given_up: Arc<AtomicBool>,
 ) -> io::Error {
+    let Proof::Certificate(tls, _) = proof else { return pending().await };
     let accept = |chain: &[_]| tls.accepts_server(&peer.identity, &name, chain);
     let reason = trust::distrusted(&tls, &chain, accept).await;
     tracing::warn!(peer = %peer.identity, reason, "a server is not trusted any more, its connection is given up");
@@ -155,8 +205,11 @@ impl Service<Request<Body>> for Connection {
         if let Some(Ok(value)) = telemetry::trace_context().map(HeaderValue::try_from) {
             request.headers_mut().insert(telemetry::TRACEPARENT, value);
         }
-        let (way, (parts, body)) = (Arc::clone(&self.0), request.into_parts());
+        let (way, (mut parts, body)) = (Arc::clone(&self.0), request.into_parts());
         Box::pin(async move {
+            if let Some(token) = way.token()? {
+                parts.headers.insert(AUTHORIZATION, token);
+            }
             let (unsent, back) = unsent::keep(body);
             let failure = match way.send(parts.clone(), unsent).await {
                 Ok(answer) => return Ok(answer),

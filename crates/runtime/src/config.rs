@@ -11,7 +11,7 @@ use std::{
 use ::config::{Config, ConfigError, Environment, File, FileFormat, Value};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{identity::SpiffeId, role::Role};
+use crate::{identity::SpiffeId, role::Role, token::IssuerConfig};
 
 /// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +68,9 @@ pub struct ServerConfig {
     /// Who may call what. Nobody may call anything that no role names.
     #[serde(default)]
     pub roles: Vec<Role>,
+    /// Whose tokens also say who is calling. Without any, every caller needs a certificate.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub issuers: Vec<IssuerConfig>,
     /// Logs, traces and metrics.
     #[serde(default)]
     pub telemetry: TelemetryConfig,
@@ -157,7 +160,8 @@ pub struct LimitsConfig {
     pub max_handshakes: usize,
     /// Authenticated connections at one time. More wait for room for the rest of their `handshake_seconds`.
     pub max_connections: usize,
-    /// The same of one principal; more are refused with the reason, at once.
+    /// The same of one principal; more are refused with the reason, at once. Connections without a certificate, which bring
+    /// tokens, count by the address that they come from, and may take half of `max_connections` together.
     pub max_connections_per_principal: usize,
     /// Calls, streams among them, at one time by one connection; a client waits with more of them.
     pub max_streams_per_connection: u32,

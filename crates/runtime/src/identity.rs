@@ -1,7 +1,7 @@
 //! Who is calling: SPIFFE ids, patterns over them, and the identity that a request carries.
 //!
-//! An identity comes from the peer's certificate alone ([`PeerIdentity`] is put into a request's extensions by the
-//! TLS acceptor); nothing a caller sends inside a request can set or change it.
+//! An identity comes from the peer's certificate, or from a token whose issuer's signature was verified; the layer in
+//! `authenticate` puts it into a request's extensions as [`PeerIdentity`]. Nothing else a caller sends can set or change it.
 
 use std::{fmt, str::FromStr};
 
@@ -12,6 +12,8 @@ use crate::status;
 
 const SCHEME: &str = "spiffe://";
 const MAX_LENGTH: usize = 2048;
+/// The first path segment of principals that were proved by a token. No certificate may claim it.
+pub(crate) const RESERVED: &str = "jwt";
 
 /// Why a text or a certificate is no usable identity.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,6 +32,9 @@ pub enum Error {
     /// The certificate has no URI name, or several.
     #[error("the certificate has {0} URI names, exactly one SPIFFE id is required")]
     UriNames(usize),
+    /// The certificate claims to be somebody whom only a token can prove.
+    #[error("{0} is an identity of a token's subject, and cannot be that of a certificate")]
+    Reserved(SpiffeId),
     /// The certificate belongs to somebody else's trust domain.
     #[error("{id} is not in the trust domain {expected}")]
     TrustDomain {
@@ -164,6 +169,9 @@ impl PeerIdentity {
         if spiffe_id.trust_domain() != trust_domain {
             return Err(Error::TrustDomain { id: spiffe_id, expected: trust_domain.to_owned() });
         }
+        if spiffe_id.path().split('/').next() == Some(RESERVED) {
+            return Err(Error::Reserved(spiffe_id));
+        }
         let mut certificate_sha256 = [0; 32];
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, der);
         certificate_sha256.copy_from_slice(digest.as_ref());
@@ -177,6 +185,10 @@ pub fn of_certificate(der: &[u8], trust_domain: &str) -> Result<PeerIdentity, Er
     PeerIdentity::from_certificate(der, trust_domain)
 }
 
+/// Whom the certificate of a connection names, if it has one. What the acceptor puts into each request.
+#[derive(Debug, Clone)]
+pub(crate) struct Certified(pub(crate) Option<PeerIdentity>);
+
 /// The caller of `request`. An error only when the request did not come through [`crate::Server`].
 pub fn peer<T>(request: &tonic::Request<T>) -> Result<&PeerIdentity, tonic::Status> {
     request.extensions().get().ok_or_else(unauthenticated)
@@ -187,7 +199,8 @@ pub(crate) fn unauthenticated() -> tonic::Status {
     status::with_reason(
         tonic::Code::Unauthenticated,
         "NO_IDENTITY",
-        "the connection carries no client identity; connect with a certificate that names one SPIFFE id",
+        "nothing says who is calling: connect with a certificate that names one SPIFFE id, or send a token of a \
+         configured issuer as `authorization: Bearer …`",
         [],
     )
 }

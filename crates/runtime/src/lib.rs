@@ -4,13 +4,15 @@
 //!  service::main ─► config::load ─► telemetry::init ─► Shutdown ─► the service's own app
 //!
 //!  client::connect ─ TLS 1.3, SPIFFE both ways ─► server::Server
-//!   (traceparent in)                                observe ─► authorize ─► gate ─► handler
-//!                                                   (span, log, metrics)            (identity::peer)
+//!   (traceparent in, or a token)                    observe ─► authenticate ─► authorize ─► gate ─► handler
+//!                                                   (span, log, metrics)                            (identity::peer)
 //! ```
 //!
 //! Nothing here knows about credentials, links or clusters.
 
+mod authenticate;
 pub mod authorize;
+pub mod bearer;
 pub mod client;
 pub mod clock;
 pub mod config;
@@ -31,8 +33,10 @@ pub mod telemetry;
 #[cfg(test)]
 mod testing;
 pub mod tls;
+pub mod token;
 
-pub use client::{Connection, connect};
+pub use bearer::Bearer;
+pub use client::{Connection, connect, connect_with_token};
 pub use clock::{Clock, ManualClock};
 pub use gate::{Gate, Seal};
 pub use identity::{Pattern, PeerIdentity, SpiffeId, peer};

@@ -16,7 +16,7 @@ use tonic::{Code, Status, body::Body};
 use tower::Service;
 use tracing::{Instrument, Span, field};
 
-use crate::{authorize::Unheard, identity::PeerIdentity, telemetry};
+use crate::{authorize::Unheard, identity::Certified, telemetry};
 
 /// The layer.
 #[derive(Debug, Clone)]
@@ -79,8 +79,9 @@ impl Call {
     fn begin(request: &http::Request<Body>, services: &[String]) -> Self {
         let path = request.uri().path().trim_start_matches('/');
         let (service, method) = path.split_once('/').unwrap_or((path, ""));
-        let principal =
-            request.extensions().get::<PeerIdentity>().map(|peer| field::display(&peer.spiffe_id));
+        // Whom a token names is recorded once it is verified.
+        let certified = request.extensions().get().and_then(|Certified(peer)| peer.as_ref());
+        let principal = certified.map(|peer| field::display(&peer.spiffe_id));
         let span = tracing::info_span!(
             "call",
             otel.name = path,

@@ -115,11 +115,16 @@ fn covers(allowed: &str, method: &str) -> bool {
     }
 }
 
+/// Whether it can name a role or an issuer.
+pub(crate) fn is_name(name: &str) -> bool {
+    let of_name = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (1..=63).contains(&name.len()) && name.bytes().all(of_name)
+}
+
 /// A name becomes the label of a metric.
 fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let name = String::deserialize(deserializer)?;
-    let of_name = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    if (1..=63).contains(&name.len()) && name.bytes().all(of_name) {
+    if is_name(&name) {
         return Ok(name);
     }
     Err(D::Error::custom(format!("{name:?} in roles.name is not 1 to 63 of a-z, 0-9 and '-'")))

@@ -1,5 +1,5 @@
-//! The serving side: accepts mTLS connections and puts trace, metrics, authorization and the gate before the
-//! handlers.
+//! The serving side: accepts TLS connections and puts trace, metrics, authentication, authorization and the gate before
+//! the handlers.
 
 mod accept;
 mod calls;
@@ -16,12 +16,15 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 
 use self::{accept::Entrance, calls::Counted, connection::Common};
 use crate::{
+    authenticate::Authenticate,
     authorize::Authorize,
+    clock::Clock,
     config::{LimitsConfig, ServerConfig},
     gate::{Gate, Gated},
     observe::Observe,
     shutdown::Shutdown,
-    tls::Tls,
+    tls::{Clients, Tls},
+    token::{self, Issuers},
 };
 
 /// A silent connection is asked for a sign of life after this time…
@@ -49,6 +52,9 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// The issuers of tokens are not well configured.
+    #[error(transparent)]
+    Issuers(#[from] token::Error),
     /// A file descriptor set is not one.
     #[error("failed to set up reflection")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -64,11 +70,13 @@ pub struct Server {
     descriptors: Vec<&'static [u8]>,
     conditions: Vec<watch::Receiver<bool>>,
     gate: Gate,
+    issuers: Issuers,
 }
 
 impl Server {
     /// Binds the configured address. Needs a running tokio runtime.
     pub fn new(config: &ServerConfig, tls: Arc<Tls>) -> Result<Self, Error> {
+        let issuers = Issuers::new(&config.issuers, tls.trust_domain(), Clock::system())?;
         let bind = |source| Error::Bind { address: config.listen, source };
         let listener = std::net::TcpListener::bind(config.listen).map_err(bind)?;
         listener.set_nonblocking(true).map_err(bind)?;
@@ -82,6 +90,7 @@ impl Server {
             descriptors: Vec::new(),
             conditions: Vec::new(),
             gate: Gate::default(),
+            issuers,
         })
     }
 
@@ -126,7 +135,10 @@ impl Server {
         let (health, health_service) = tonic_health::server::health_reporter();
         tell(&health, services, &conditions).await;
         let routes = self.with_reflection(routes.add_service(health_service))?.prepare();
-        let handler = Authorize::new(Gated::new(routes, self.gate.clone()), &self.config);
+        let clients = if self.issuers.is_empty() { Clients::Certified } else { Clients::CertifiedOrNot };
+        self.issuers.watch(shutdown);
+        let authorized = Authorize::new(Gated::new(routes, self.gate.clone()), &self.config);
+        let handler = Authenticate::new(authorized, self.issuers, Clock::system());
         let (soft, hard) = (CancellationToken::new(), shutdown.hard_token());
         let common = Common {
             http2: http2(&self.config.limits),
@@ -135,7 +147,7 @@ impl Server {
             soft: soft.clone(),
             hard: hard.clone(),
         };
-        let mut entrance = Entrance::new(self.listener, self.tls, &self.config.limits);
+        let mut entrance = Entrance::new(self.listener, self.tls, clients, &self.config.limits);
         let names: Vec<String> = services.iter().map(ToString::to_string).collect();
         tracing::info!(server.address = %self.address, ?services, "serving");
         let open = TaskTracker::new();

@@ -126,6 +126,7 @@ pub(crate) fn server_config(node: &Node) -> ServerConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
         tls: node.files.clone(),
         roles: vec![role],
+        issuers: Vec::new(),
         telemetry: TelemetryConfig::default(),
         limits: LimitsConfig::default(),
         reflection: false,
@@ -199,6 +200,7 @@ impl Service<Request<Body>> for Probe {
                 .header("grpc-status", 0)
                 .header("principal", peer.spiffe_id.as_str())
                 .header("thumbprint", format!("{:?}", peer.certificate_sha256))
+                .header("authorization-seen", request.headers().contains_key("authorization").to_string())
                 .header("trace", telemetry::trace_context().unwrap_or_default());
             Ok(answer.body(Body::empty()).unwrap())
         })

@@ -36,7 +36,7 @@ use crate::{
 };
 
 const POLL: Duration = Duration::from_secs(2);
-const ALPN: &[u8] = b"h2";
+pub(crate) const ALPN: &[u8] = b"h2";
 
 /// Why the TLS files cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +93,15 @@ pub struct Tls {
     files: TlsConfig,
     current: watch::Sender<Arc<Material>>,
     clock: Clock,
+}
+
+/// Which clients a server lets in. A certificate that is shown must be good in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Clients {
+    /// Those with a certificate.
+    Certified,
+    /// Also those without one: their calls have to bring a token.
+    CertifiedOrNot,
 }
 
 /// What the files said at one time.
@@ -194,12 +203,16 @@ impl Tls {
         self.current.subscribe()
     }
 
-    /// For one connection with any client; a certificate that is not accepted is noted in `refused`.
-    pub(crate) fn server_config(&self, refused: &Refused) -> Result<ServerConfig, rustls::Error> {
+    /// For one connection with any of these clients; a certificate that is not accepted is noted in `refused`.
+    pub(crate) fn server_config(
+        &self,
+        clients: Clients,
+        refused: &Refused,
+    ) -> Result<ServerConfig, rustls::Error> {
         let material = self.current();
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13])?
-            .with_client_cert_verifier(Arc::new(self.client_verifier(&material, refused)))
+            .with_client_cert_verifier(Arc::new(self.client_verifier(&material, clients, refused)))
             .with_cert_resolver(material.own.clone());
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -209,7 +222,7 @@ impl Tls {
 
     /// Whether a client with this chain would be accepted if it came now.
     pub(crate) fn accepts_client(&self, chain: &[CertificateDer<'_>]) -> Result<(), rustls::Error> {
-        let verifier = self.client_verifier(&self.current(), &Refused::default());
+        let verifier = self.client_verifier(&self.current(), Clients::Certified, &Refused::default());
         let [leaf, intermediates @ ..] = chain else { return Err(rustls::Error::NoCertificatesPresented) };
         verifier.verify_client_cert(leaf, intermediates, UnixTime::now()).map(drop)
     }
@@ -222,12 +235,11 @@ impl Tls {
         refused: &Refused,
     ) -> Result<ClientConfig, Error> {
         self.usable(material)?;
-        let verifier = verify::Server::new(&material.authorities, &provider(), peer.clone(), refused);
         let mut config = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13])
             .map_err(|source| pair_error(&self.files, source))?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_custom_certificate_verifier(server_verifier(&material.authorities, peer, refused))
             .with_client_cert_resolver(material.own.clone());
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.resumption = Resumption::disabled();
@@ -242,14 +254,13 @@ impl Tls {
         chain: &[CertificateDer<'_>],
     ) -> Result<(), rustls::Error> {
         let material = self.current();
-        let verifier =
-            verify::Server::new(&material.authorities, &provider(), peer.clone(), &Refused::default());
+        let verifier = server_verifier(&material.authorities, peer, &Refused::default());
         let [leaf, intermediates @ ..] = chain else { return Err(rustls::Error::NoCertificatesPresented) };
         verifier.verify_server_cert(leaf, intermediates, name, &[], UnixTime::now()).map(drop)
     }
 
-    fn client_verifier(&self, material: &Material, refused: &Refused) -> verify::Client {
-        verify::Client::new(Arc::clone(&material.clients), &self.files.trust_domain, refused)
+    fn client_verifier(&self, material: &Material, clients: Clients, refused: &Refused) -> verify::Client {
+        verify::Client::new(Arc::clone(&material.clients), &self.files.trust_domain, clients, refused)
     }
 }
 
@@ -320,6 +331,21 @@ impl Content {
     }
 }
 
+/// Accepts `peer` and nobody else; a certificate that is not accepted is noted in `refused`.
+pub(crate) fn server_verifier(
+    authorities: &Arc<RootCertStore>,
+    peer: &SpiffeId,
+    refused: &Refused,
+) -> Arc<dyn ServerCertVerifier> {
+    Arc::new(verify::Server::new(authorities, &provider(), peer.clone(), refused))
+}
+
+/// The authorities in a PEM file.
+pub(crate) fn root_store(file: &Path) -> Result<RootCertStore, Error> {
+    let pem = std::fs::read(file).map_err(|source| Error::Read { file: file.to_owned(), source })?;
+    authorities(file, certificates(file, &pem)?)
+}
+
 fn authorities(file: &Path, trusted: Vec<CertificateDer<'static>>) -> Result<RootCertStore, Error> {
     let mut store = RootCertStore::empty();
     for certificate in trusted {
@@ -346,7 +372,7 @@ fn pair_error(files: &TlsConfig, source: rustls::Error) -> Error {
     Error::Pair { certificate: files.certificate.clone(), key: files.key.clone(), source }
 }
 
-fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc::default_provider())
 }
 

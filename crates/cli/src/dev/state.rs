@@ -255,6 +255,7 @@ impl StateDir {
             listen: self.address(service),
             tls: self.tls(service).clone(),
             roles,
+            issuers: Vec::new(),
             telemetry: TelemetryConfig {
                 log: self.options.log.clone(),
                 log_format: self.options.log_format,

@@ -5,7 +5,11 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use tower::service_fn;
 
 use super::*;
-use crate::{authorize::refusal, testing};
+use crate::{
+    authorize::refusal,
+    identity::{Certified, PeerIdentity},
+    testing,
+};
 
 const SERVICE: &str = "test.Probe";
 
@@ -32,7 +36,8 @@ fn trailers(code: &'static str) -> Response<Body> {
 fn request(path: &str) -> Request<Body> {
     let mut request = Request::post(path).body(Body::empty()).unwrap();
     let spiffe_id = "spiffe://example.org/applier/east".parse().unwrap();
-    request.extensions_mut().insert(PeerIdentity { spiffe_id, certificate_sha256: Some([0; 32]) });
+    let peer = PeerIdentity { spiffe_id, certificate_sha256: Some([0; 32]) };
+    request.extensions_mut().insert(Certified(Some(peer)));
     request
 }
 

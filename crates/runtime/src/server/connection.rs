@@ -14,14 +14,14 @@ use tower::Service;
 use super::{accept::Room, calls::Calls};
 use crate::{
     cut::Cut,
-    identity::PeerIdentity,
+    identity::{Certified, PeerIdentity},
     tls::{Tls, trust},
 };
 
-/// A connection whose peer is known and for which there is room.
+/// A connection for which there is room. Its peer is known, or has no certificate.
 pub(super) struct Connection {
     pub(super) io: TlsStream<TcpStream>,
-    pub(super) peer: PeerIdentity,
+    pub(super) peer: Option<PeerIdentity>,
     pub(super) room: Room,
 }
 
@@ -47,8 +47,9 @@ impl Connection {
         let (closed, leaving) = (CancellationToken::new(), CancellationToken::new());
         let calls = Calls::new(Arc::clone(&self.room.principal), leaving.clone());
         let chain = self.io.get_ref().1.peer_certificates().unwrap_or_default().to_vec();
-        let peer = self.peer.clone();
-        let held = Held { peer: self.peer, _room: self.room, _closed: closed.clone().drop_guard() };
+        let holder = self.room.holder.clone();
+        let held =
+            Held { peer: Certified(self.peer), _room: self.room, _closed: closed.clone().drop_guard() };
         let socket = Cut::new(self.io, broken(common.hard, leaving.clone()), held);
         let handler = handler(calls.clone());
         let end = async move {
@@ -56,11 +57,11 @@ impl Connection {
                 () = common.soft.cancelled() => {}
                 () = closed.cancelled() => {}
                 () = calls.idle(common.idle) => {
-                    tracing::debug!(principal = %peer.spiffe_id, "idle connection ended");
+                    tracing::debug!(principal = %holder, "idle connection ended");
                     leaving.cancel();
                 }
                 reason = distrusted(&common.tls, &chain) => {
-                    tracing::info!(principal = %peer.spiffe_id, reason, "a client is not trusted any more, its connection is ended");
+                    tracing::info!(principal = %holder, reason, "a client is not trusted any more, its connection is ended");
                     leaving.cancel();
                 }
             }
@@ -92,15 +93,15 @@ async fn broken(hard: CancellationToken, leaving: CancellationToken) -> io::Erro
 
 /// What a connection holds until it is closed.
 struct Held {
-    peer: PeerIdentity,
+    peer: Certified,
     _room: Room,
     _closed: DropGuard,
 }
 
 impl Connected for Cut<TlsStream<TcpStream>, Held> {
-    type ConnectInfo = PeerIdentity;
+    type ConnectInfo = Certified;
 
-    fn connect_info(&self) -> PeerIdentity {
+    fn connect_info(&self) -> Certified {
         self.held.peer.clone()
     }
 }

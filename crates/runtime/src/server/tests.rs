@@ -1,5 +1,6 @@
 mod limits;
 mod reload;
+mod tokens;
 
 use std::num::NonZeroU32;
 

@@ -37,8 +37,8 @@ async fn handshake(
     client: &Arc<ClientConfig>,
 ) -> (Result<(), String>, Result<HandshakeKind, String>) {
     let (near, far) = tokio::io::duplex(64 * 1024);
-    let accepting =
-        TlsAcceptor::from(Arc::new(server.server_config(&Refused::default()).unwrap())).accept(far);
+    let config = server.server_config(Clients::Certified, &Refused::default()).unwrap();
+    let accepting = TlsAcceptor::from(Arc::new(config)).accept(far);
     let connecting = TlsConnector::from(Arc::clone(client)).connect("localhost".try_into().unwrap(), near);
     let (mut accepted, mut connected) = tokio::join!(accepting, connecting);
     if let (Ok(server), Ok(client)) = (&mut accepted, &mut connected) {

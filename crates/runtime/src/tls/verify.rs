@@ -20,7 +20,7 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use super::certificate::describe;
+use super::{Clients, certificate::describe};
 use crate::identity::{PeerIdentity, SpiffeId};
 
 /// Which certificate of one connection's peer was refused: rustls says why, but not which.
@@ -57,6 +57,7 @@ struct WrongServer {
 pub(super) struct Client {
     chain: Arc<dyn ClientCertVerifier>,
     trust_domain: String,
+    clients: Clients,
     refused: Refused,
 }
 
@@ -71,8 +72,13 @@ pub(super) fn chain(
 }
 
 impl Client {
-    pub(super) fn new(chain: Arc<dyn ClientCertVerifier>, trust_domain: &str, refused: &Refused) -> Self {
-        Self { chain, trust_domain: trust_domain.to_owned(), refused: refused.clone() }
+    pub(super) fn new(
+        chain: Arc<dyn ClientCertVerifier>,
+        trust_domain: &str,
+        clients: Clients,
+        refused: &Refused,
+    ) -> Self {
+        Self { chain, trust_domain: trust_domain.to_owned(), clients, refused: refused.clone() }
     }
 
     fn verify(
@@ -88,6 +94,10 @@ impl Client {
 }
 
 impl ClientCertVerifier for Client {
+    fn client_auth_mandatory(&self) -> bool {
+        self.clients == Clients::Certified
+    }
+
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         self.chain.root_hint_subjects()
     }
