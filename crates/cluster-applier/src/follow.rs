@@ -15,7 +15,7 @@ use pullpass_api::{
         grant_manager_client::GrantManagerClient, watch_desired_state_response::Event,
     },
 };
-use pullpass_runtime::Connection;
+use pullpass_runtime::{Connection, status::retry_after};
 use tonic::{Code, Status};
 
 use crate::{
@@ -169,6 +169,7 @@ pub(crate) async fn keep<S: Stream>(stream: S) {
     loop {
         position.moved = false;
         let ended = stream.follow(position.revision, &mut position).await;
+        let asked = ended.as_ref().err().and_then(retry_after).unwrap_or_default();
         failures = if position.moved { 1 } else { failures + 1 };
         match ended {
             Ok(()) => tracing::debug!(what, "the stream ended and is taken up again"),
@@ -186,7 +187,7 @@ pub(crate) async fn keep<S: Stream>(stream: S) {
             }
             Err(_) => {}
         }
-        tokio::time::sleep(jittered(failures).min(PATIENCE)).await;
+        tokio::time::sleep(jittered(failures).min(PATIENCE).max(asked)).await;
     }
 }
 

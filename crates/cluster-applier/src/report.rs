@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use pullpass_api::grant::v1::{ReportSyncRequest, grant_manager_client::GrantManagerClient};
-use pullpass_runtime::Connection;
+use pullpass_runtime::{Connection, status::retry_after};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
@@ -37,19 +37,19 @@ pub(crate) async fn run(mut client: GrantManagerClient<Connection>, shared: Arc<
         let sent = tokio::time::timeout(LIMIT, client.report_sync(report.clone())).await;
         failpoint::pass("after", "report");
         not_before = Instant::now() + APART;
-        let problem = match sent {
+        let (problem, asked) = match sent {
             Ok(Ok(_)) => {
                 (last, connections, failures) = (Some(report), connection, 0);
                 continue;
             }
-            Ok(Err(status)) => status.message().to_owned(),
-            Err(_) => "no answer".to_owned(),
+            Ok(Err(status)) => (status.message().to_owned(), retry_after(&status).unwrap_or_default()),
+            Err(_) => ("no answer".to_owned(), Duration::ZERO),
         };
         failures += 1;
         if u32::is_power_of_two(failures) {
             tracing::warn!(failures, "the report did not arrive, it is sent again: {problem}");
         }
-        sleep(jittered(failures).min(Duration::from_secs(5))).await;
+        sleep(jittered(failures).min(Duration::from_secs(5)).max(asked)).await;
         shared.report.notify_one();
     }
 }

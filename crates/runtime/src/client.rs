@@ -4,6 +4,7 @@
 //! certificate (a ticket) can be shown to the other. Streams that were opened before go on where they are, for as long as
 //! both sides accept each other. Who has no certificate sends a token with each call instead.
 
+mod patient;
 mod unsent;
 
 use std::{
@@ -52,7 +53,18 @@ const KEEPALIVE: Duration = Duration::from_secs(10);
 
 /// A lazy connection to one peer. Cheap to clone; hand it to a generated client.
 #[derive(Clone)]
-pub struct Connection(Arc<Way>);
+pub struct Connection {
+    way: Arc<Way>,
+    patience: Option<Duration>,
+}
+
+impl Connection {
+    /// Makes calls that send one message again when they were refused for their rate, for as long as `patience`.
+    #[must_use]
+    pub fn patient(self, patience: Duration) -> Self {
+        Self { patience: Some(patience), ..self }
+    }
+}
 
 struct Way {
     peer: Arc<PeerConfig>,
@@ -107,7 +119,7 @@ pub fn connect_with_token(bearer: &Arc<Bearer>, peer: &PeerConfig) -> Connection
 fn lazily(proof: Proof, peer: &PeerConfig) -> Connection {
     let peer = Arc::new(peer.clone());
     let current = Mutex::new(Open::new(proof, &peer));
-    Connection(Arc::new(Way { peer, current }))
+    Connection { way: Arc::new(Way { peer, current }), patience: None }
 }
 
 impl Way {
@@ -205,23 +217,31 @@ impl Service<Request<Body>> for Connection {
         if let Some(Ok(value)) = telemetry::trace_context().map(HeaderValue::try_from) {
             request.headers_mut().insert(telemetry::TRACEPARENT, value);
         }
-        let (way, (mut parts, body)) = (Arc::clone(&self.0), request.into_parts());
+        let (Self { way, patience }, (parts, body)) = (self.clone(), request.into_parts());
         Box::pin(async move {
-            if let Some(token) = way.token()? {
-                parts.headers.insert(AUTHORIZATION, token);
+            match patience {
+                Some(patience) => patient::call(&way, parts, body, patience).await,
+                None => way.call(parts, body).await,
             }
-            let (unsent, back) = unsent::keep(body);
-            let failure = match way.send(parts.clone(), unsent).await {
-                Ok(answer) => return Ok(answer),
-                Err(failure) => failure,
-            };
-            let Some(body) = back.take(&failure) else { return Err(way.unavailable(failure)) };
-            way.send(parts, body).await.map_err(|failure| way.unavailable(failure))
         })
     }
 }
 
 impl Way {
+    /// Makes the call, by another channel if the first one could not carry it.
+    async fn call(&self, mut parts: Parts, body: Body) -> Result<Response<Body>, Status> {
+        if let Some(token) = self.token()? {
+            parts.headers.insert(AUTHORIZATION, token);
+        }
+        let (unsent, back) = unsent::keep(body);
+        let failure = match self.send(parts.clone(), unsent).await {
+            Ok(answer) => return Ok(answer),
+            Err(failure) => failure,
+        };
+        let Some(body) = back.take(&failure) else { return Err(self.unavailable(failure)) };
+        self.send(parts, body).await.map_err(|failure| self.unavailable(failure))
+    }
+
     async fn send<B>(&self, parts: Parts, body: B) -> Result<Response<Body>, tonic::transport::Error>
     where
         B: http_body::Body<Data = Bytes, Error = Status> + Send + 'static,
@@ -238,7 +258,7 @@ impl Way {
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("peer", &self.0.peer).finish_non_exhaustive()
+        f.debug_struct("Connection").field("peer", &self.way.peer).finish_non_exhaustive()
     }
 }
 

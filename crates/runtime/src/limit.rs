@@ -19,7 +19,8 @@ use crate::{
     status,
 };
 
-const RATE_LIMITED: &str = "RATE_LIMITED";
+/// The reason of such a refusal.
+pub(crate) const RATE_LIMITED: &str = "RATE_LIMITED";
 /// Buckets at one time, of 40 bytes each.
 const MOST: usize = 65_536;
 /// Below this there is no need to sweep.

@@ -118,6 +118,17 @@ async fn whoever_calls_too_often_is_told_when_to_come_back_and_nobody_else_is() 
     call(&mut scene.connect_as("spiffe://example.org/applier/west"), "Look").await.unwrap();
     tokio::time::sleep(retry_after(&refused).unwrap()).await;
     call(&mut loud, "Look").await.unwrap();
+    let mut patient = loud.clone().patient(TOO_LONG);
+    for _ in 0..2 {
+        call(&mut patient, "Look").await.expect("made again when its time has come");
+    }
+    let mut impatient = loud.patient(Duration::from_millis(1));
+    let refused = loop {
+        if let Err(refused) = call(&mut impatient, "Look").await {
+            break refused;
+        }
+    };
+    assert_eq!(refused.code(), Code::ResourceExhausted);
 }
 
 #[tokio::test]
