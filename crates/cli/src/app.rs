@@ -54,7 +54,7 @@ fn online(command: Command, global: &Global) -> anyhow::Result<()> {
 }
 
 async fn dispatch(command: Command, config: ClientConfig, global: &Global) -> anyhow::Result<()> {
-    let session = Session::new(config, global.output)?;
+    let session = Session::new(config, global.output, global.token_file.as_deref())?;
     match command {
         Command::Credential(command) => command.run(&session).await,
         Command::Link(command) => command.run(&session).await,

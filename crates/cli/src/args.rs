@@ -36,6 +36,9 @@ pub(crate) struct Global {
     /// Where the services are and who we are to them; `pullpass dev` writes one
     #[arg(long, global = true, value_name = "FILE", env = "PULLPASS_CONFIG", hide_env_values = true)]
     pub(crate) config: Option<PathBuf>,
+    /// A file with a token (JWT) that says who we are, instead of the certificate in the configuration
+    #[arg(long, global = true, value_name = "FILE", env = "PULLPASS_TOKEN_FILE", hide_env_values = true)]
+    pub(crate) token_file: Option<PathBuf>,
     /// How data is written to stdout; json and yaml have the API's messages in protobuf JSON (lowerCamelCase names)
     #[arg(short, long, global = true, value_name = "FORMAT", value_enum, default_value = "table")]
     pub(crate) output: Format,

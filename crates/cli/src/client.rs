@@ -1,6 +1,6 @@
 //! The calling side: one lazy connection to each service, errors that say what was tried and where.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use pullpass_api::{
@@ -9,7 +9,7 @@ use pullpass_api::{
     grant::v1::grant_manager_client::GrantManagerClient, recovery::v1::recovery_client::RecoveryClient,
 };
 use pullpass_domain::name::ClusterName;
-use pullpass_runtime::{Connection, Tls, config::PeerConfig, connect};
+use pullpass_runtime::{Bearer, Connection, Tls, config::PeerConfig, connect, connect_with_token};
 use tonic::{Response, Status};
 
 use crate::{
@@ -21,6 +21,8 @@ use crate::{
 
 /// No single answer takes longer than this.
 const ANSWER: Duration = Duration::from_secs(30);
+/// How long a call is made again that is refused for our rate.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Bytes of an answer; a page of 1,000 links with many names is large.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
@@ -35,33 +37,62 @@ pub(crate) type Applier = Peer<ClusterApplierClient<Connection>>;
 #[derive(Debug)]
 pub(crate) struct Session {
     config: ClientConfig,
-    tls: Arc<Tls>,
+    proof: Proof,
     /// How data is written.
     pub(crate) format: Format,
 }
 
+/// How we say who we are.
+#[derive(Debug)]
+enum Proof {
+    Certificate(Arc<Tls>),
+    Token(Arc<Bearer>),
+}
+
+impl Proof {
+    /// A token goes before a certificate: who names one means it, and the services take only one of both.
+    fn of(config: &ClientConfig, token_file: Option<&Path>) -> anyhow::Result<Self> {
+        if let Some(file) = token_file.or(config.token_file.as_deref()) {
+            let bearer = Bearer::load(&config.tls.authorities, file)
+                .context("no token can be sent to the services")?;
+            return Ok(Self::Token(Arc::new(bearer)));
+        }
+        let files = config.tls.certified().ok_or_else(|| {
+            Usage("nothing says who we are: name tls.certificate and tls.key in client.toml, or a token by `--token-file`".into())
+        })?;
+        let tls = Tls::load(&files).context("the certificate files named in client.toml cannot be used")?;
+        Ok(Self::Certificate(Arc::new(tls)))
+    }
+}
+
 impl Session {
-    pub(crate) fn new(config: ClientConfig, format: Format) -> anyhow::Result<Self> {
-        let tls =
-            Tls::load(&config.tls).context("the certificate files named in client.toml cannot be used")?;
-        Ok(Self { config, tls: Arc::new(tls), format })
+    pub(crate) fn new(
+        config: ClientConfig,
+        format: Format,
+        token_file: Option<&Path>,
+    ) -> anyhow::Result<Self> {
+        let proof = Proof::of(&config, token_file)?;
+        Ok(Self { config, proof, format })
     }
 
     /// For other clients than the generated ones of the API.
     pub(crate) fn connection(&self, peer: &PeerConfig) -> Connection {
-        connect(&self.tls, peer)
+        let connection = match &self.proof {
+            Proof::Certificate(tls) => connect(tls, peer),
+            Proof::Token(bearer) => connect_with_token(bearer, peer),
+        };
+        connection.patient(PATIENCE)
     }
 
     pub(crate) fn store(&self) -> Store {
         let peer = &self.config.credential_store;
-        let client =
-            CredentialStoreClient::new(connect(&self.tls, peer)).max_decoding_message_size(MAX_ANSWER);
+        let client = CredentialStoreClient::new(self.connection(peer)).max_decoding_message_size(MAX_ANSWER);
         Peer::new("credential-store".to_owned(), peer, client)
     }
 
     pub(crate) fn grants(&self) -> Grants {
         let peer = &self.config.grant_manager;
-        let client = GrantManagerClient::new(connect(&self.tls, peer)).max_decoding_message_size(MAX_ANSWER);
+        let client = GrantManagerClient::new(self.connection(peer)).max_decoding_message_size(MAX_ANSWER);
         Peer::new("grant-manager".to_owned(), peer, client)
     }
 
@@ -79,8 +110,7 @@ impl Session {
         let peer = self.config.appliers.get(id).ok_or_else(|| {
             Usage(format!("client.toml does not say where the applier of cluster {id} is: add [appliers.{id}] with endpoint and identity"))
         })?;
-        let client =
-            ClusterApplierClient::new(connect(&self.tls, peer)).max_decoding_message_size(MAX_ANSWER);
+        let client = ClusterApplierClient::new(self.connection(peer)).max_decoding_message_size(MAX_ANSWER);
         Ok(Peer::new(format!("cluster-applier of {id}"), peer, client))
     }
 

@@ -16,8 +16,12 @@ pub struct ClientConfig {
     /// The clusters that links and grants are for when no `--cluster` is given, by their bare names.
     #[serde(default)]
     pub clusters: Vec<String>,
+    /// A file with a token of an issuer that the services accept, instead of a certificate; read again for each call.
+    /// `--token-file` and `PULLPASS_TOKEN_FILE` override it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
     /// Our own certificate, its key, and whom we trust.
-    pub tls: TlsConfig,
+    pub tls: ClientTls,
     /// The credential-store.
     pub credential_store: PeerConfig,
     /// The grant-manager.
@@ -28,6 +32,41 @@ pub struct ClientConfig {
     /// Traces and warnings of the command itself.
     #[serde(default)]
     pub telemetry: ClientTelemetry,
+}
+
+/// Our own certificate, its key, and whom we trust.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientTls {
+    /// PEM file with our certificate, followed by its intermediates. Not needed with a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<PathBuf>,
+    /// PEM file with the private key of the certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<PathBuf>,
+    /// PEM file with the certificates of the authorities that we trust.
+    pub authorities: PathBuf,
+    /// The SPIFFE trust domain of ourselves and the services, as in `example.org`.
+    pub trust_domain: String,
+}
+
+impl ClientTls {
+    /// The files that prove who we are by a certificate, if there is one.
+    pub fn certified(&self) -> Option<TlsConfig> {
+        Some(TlsConfig {
+            certificate: self.certificate.clone()?,
+            key: self.key.clone()?,
+            authorities: self.authorities.clone(),
+            trust_domain: self.trust_domain.clone(),
+        })
+    }
+}
+
+impl From<TlsConfig> for ClientTls {
+    fn from(tls: TlsConfig) -> Self {
+        let TlsConfig { certificate, key, authorities, trust_domain } = tls;
+        Self { certificate: Some(certificate), key: Some(key), authorities, trust_domain }
+    }
 }
 
 /// Traces and warnings of the command itself.

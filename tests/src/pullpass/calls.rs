@@ -21,7 +21,8 @@ use super::{Pullpass, Service};
 impl Pullpass {
     /// The platform administrator's certificate files.
     pub fn admin(&self) -> TlsConfig {
-        self.state.client_config().expect("a client configuration").tls
+        let tls = self.state.client_config().expect("a client configuration").tls;
+        tls.certified().expect("a certificate")
     }
 
     /// The applier's own certificate files.

@@ -41,7 +41,7 @@ pub(super) struct Supervisor {
 
 impl Supervisor {
     pub(super) fn new(state: StateDir, shutdown_seconds: u64) -> anyhow::Result<Self> {
-        let session = Session::new(state.client_config()?, Format::Table)?;
+        let session = Session::new(state.client_config()?, Format::Table, None)?;
         Ok(Self { state, session, patience: Duration::from_secs(shutdown_seconds + 2) })
     }
 

@@ -185,7 +185,8 @@ impl StateDir {
         let applier = self.peer(Service::ClusterApplier)?;
         Ok(ClientConfig {
             clusters: vec![self.cluster.id().to_owned()],
-            tls: self.client.clone(),
+            tls: self.client.clone().into(),
+            token_file: None,
             credential_store: self.peer(Service::CredentialStore)?,
             grant_manager: self.peer(Service::GrantManager)?,
             appliers: BTreeMap::from([(self.cluster.id().to_owned(), applier)]),

@@ -70,7 +70,7 @@ fn every_certificate_is_usable_and_of_the_right_identity() {
         let tls = Tls::load(state.tls(service)).unwrap();
         assert_eq!(tls.identity().spiffe_id.as_str(), format!("spiffe://{TRUST_DOMAIN}/{path}"));
     }
-    let client = Tls::load(&state.client_config().unwrap().tls).unwrap();
+    let client = Tls::load(&state.client_config().unwrap().tls.certified().unwrap()).unwrap();
     assert_eq!(client.identity().spiffe_id.as_str(), "spiffe://pullpass.local/platform/admin");
 }
 
