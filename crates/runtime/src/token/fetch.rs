@@ -18,6 +18,8 @@ const LARGEST: usize = 64 * 1024;
 /// How long all of one request may take.
 const LIMIT: Duration = Duration::from_secs(10);
 const HTTPS: u16 = 443;
+/// The API server of Kubernetes gives its keys to nobody who does not name their own type.
+const ACCEPTED: &str = "application/jwk-set+json, application/json";
 
 /// Where an issuer says what it has (`OpenID` Connect Discovery 1.0, section 4).
 const WELL_KNOWN: &str = "/.well-known/openid-configuration";
@@ -72,7 +74,7 @@ impl Fetcher {
             http1::handshake(TokioIo::new(tls)).await.map_err(|e| e.to_string())?;
         let request = Request::get(uri.path_and_query().map_or("/", |path| path.as_str()))
             .header(header::HOST, uri.authority().map_or(host, |authority| authority.as_str()))
-            .header(header::ACCEPT, "application/json")
+            .header(header::ACCEPT, ACCEPTED)
             .body(Empty::<Bytes>::new())
             .map_err(|e| e.to_string())?;
         let answer = async {

@@ -176,7 +176,7 @@ impl Issuer {
                 tracing::warn!(
                     issuer,
                     problem,
-                    "the keys of the token issuer cannot be had, those known hold for a day"
+                    "the keys of the token issuer cannot be had; what is known of them holds for a day"
                 );
                 *complaint = Some(problem);
             }

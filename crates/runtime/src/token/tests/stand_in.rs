@@ -171,6 +171,8 @@ async fn serve(
             let path = request.split(' ').nth(1).unwrap().to_owned();
             asked.lock().unwrap().push(path.clone());
             let answer = answers.lock().unwrap().get(&path).cloned();
+            // As the API server of Kubernetes is.
+            let answer = answer.filter(|_| path != "/keys" || request.contains("application/jwk-set+json"));
             let (code, header, body) = match answer {
                 Some(Answer::Json(body)) => ("200 OK", String::new(), body),
                 Some(Answer::Redirect(to)) => ("302 Found", format!("Location: {to}\r\n"), String::new()),
