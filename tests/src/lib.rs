@@ -36,6 +36,7 @@ pub mod control_plane;
 pub mod dev;
 pub mod fault_proxy;
 pub mod image;
+pub mod issuer;
 pub mod lone_store;
 pub mod measure;
 pub mod metrics;
@@ -46,6 +47,7 @@ pub mod pullpass;
 pub mod registry;
 pub mod replicas;
 pub mod scenario;
+pub mod variant;
 pub mod wait;
 mod work_folder;
 

@@ -10,6 +10,7 @@
 
 mod adopt;
 mod audit;
+mod authorization;
 mod canaries;
 mod certificates;
 mod cli;
