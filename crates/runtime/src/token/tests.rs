@@ -150,6 +150,7 @@ async fn forged_tokens_are_refused() {
     };
     let other_subject = encode(&changed(&scene.claims(), "sub", json!("system:admin")));
     let impostor = Pair::new("a", Algorithm::ES256);
+    let critical = Header { crit: Some(vec!["exp".into()]), ..Header::new(Algorithm::ES256) };
     for (what, token) in [
         ("none", format!("{}.{}.", encode(&json!({"alg": "none", "kid": "a"})), parts[1])),
         ("None", format!("{}.{}.", encode(&json!({"alg": "None", "kid": "a"})), parts[1])),
@@ -162,6 +163,8 @@ async fn forged_tokens_are_refused() {
             "a key of its own",
             header(json!({"alg": "ES256", "kid": "a", "jwk": impostor.jwk(), "crit": ["jwk"]})),
         ),
+        ("critical extensions", pair.sign_with(critical, &scene.claims())),
+        ("another algorithm of its key", rsa.sign_with(Header::new(Algorithm::RS512), &scene.claims())),
         ("no key", header(json!({"alg": "ES256"}))),
         ("an impostor's key", impostor.sign(&scene.claims())),
         ("another subject", format!("{}.{other_subject}.{}", parts[0], parts[2])),

@@ -64,7 +64,11 @@ impl Pair {
     }
 
     pub(crate) fn sign(&self, claims: &Value) -> String {
-        let header = Header { kid: Some(self.kid.clone()), ..Header::new(self.algorithm) };
+        self.sign_with(Header::new(self.algorithm), claims)
+    }
+
+    pub(crate) fn sign_with(&self, header: Header, claims: &Value) -> String {
+        let header = Header { kid: Some(self.kid.clone()), ..header };
         jsonwebtoken::encode(&header, claims, &self.signs).unwrap()
     }
 }
