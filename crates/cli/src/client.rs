@@ -102,7 +102,7 @@ impl Session {
             Keeper::CredentialStore => &self.config.credential_store,
             Keeper::GrantManager => &self.config.grant_manager,
         };
-        Peer::new(keeper.to_string(), peer, RecoveryClient::new(connect(&self.tls, peer)))
+        Peer::new(keeper.to_string(), peer, RecoveryClient::new(self.connection(peer)))
     }
 
     pub(crate) fn applier(&self, cluster: &ClusterName) -> anyhow::Result<Applier> {

@@ -32,8 +32,11 @@ const DENIED: [&str; 8] = [
 /// What the services serve, from the descriptors that they are generated from.
 fn served(service: Service) -> BTreeSet<String> {
     let pool = prost_reflect::DescriptorPool::decode(pullpass_api::FILE_DESCRIPTOR_SET).expect("descriptors");
-    let described = pool.get_service_by_name(service.grpc_name()).expect("the service is described");
-    let own = described.methods().map(|method| format!("{}/{}", service.grpc_name(), method.name()));
+    let recovery = (service != Service::ClusterApplier).then_some(pullpass_api::service::RECOVERY);
+    let own = [service.grpc_name()].into_iter().chain(recovery).flat_map(|name| {
+        let described = pool.get_service_by_name(name).expect("the service is described");
+        described.methods().map(|method| format!("{name}/{}", method.name())).collect::<Vec<_>>()
+    });
     let health =
         prost_reflect::DescriptorPool::decode(tonic_health::pb::FILE_DESCRIPTOR_SET).expect("descriptors");
     let health = health.get_service_by_name(HEALTH).expect("it is described");

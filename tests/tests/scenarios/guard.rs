@@ -87,11 +87,13 @@ async fn is_held(s: &Scenario) {
 /// Status, plan and whoever waits say how many deletions are held and what to do.
 async fn is_shown(s: &Scenario) {
     let numbers = format!("{NAMESPACES} of {}", NAMESPACES + KEPT);
-    let status = s.pullpass.cli(&["status"]).await.ok().stdout;
-    let line = status.lines().find(|line| line.contains(LINK)).expect("a line of the link");
-    for part in ["DELETING", "DELETIONS_HELD", &numbers, REMEDY] {
-        assert!(line.contains(part), "{part} is not in {line}");
-    }
+    // The applier knows before its report is there.
+    eventually("the status shows it", async || {
+        let status = s.pullpass.cli(&["status"]).await.ok().stdout;
+        let line = status.lines().find(|line| line.contains(LINK)).expect("a line of the link").to_owned();
+        seen(["DELETING", "DELETIONS_HELD", &numbers, REMEDY].iter().all(|part| line.contains(part)), line)
+    })
+    .await;
     let plan = s.pullpass.cli(&["plan", "-o", "json"]).await.ok().json();
     let changes = plan.as_array().expect("a list of changes");
     let held = |change: &&Value| {

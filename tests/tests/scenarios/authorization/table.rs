@@ -14,6 +14,8 @@ pub(super) enum Who {
     OtherApplier,
     GrantManager,
     CredentialStore,
+    /// Who may let an older database count.
+    Recovery,
     /// A certificate of our authority whose identity no role names.
     Stranger,
     /// … or one that only looks like one that a role names.
@@ -44,6 +46,7 @@ impl Who {
         Self::OtherApplier,
         Self::GrantManager,
         Self::CredentialStore,
+        Self::Recovery,
         Self::Stranger,
         Self::AlmostPlatform,
         Self::Pipeline,
@@ -64,6 +67,7 @@ const EVERYBODY: &[Who] = &[
     OtherApplier,
     Who::GrantManager,
     Who::CredentialStore,
+    Who::Recovery,
     Who::Stranger,
     Who::AlmostPlatform,
     Pipeline,
@@ -71,6 +75,7 @@ const EVERYBODY: &[Who] = &[
     Who::Impostor,
 ];
 const PLATFORM: &[Who] = &[Platform];
+const RECOVERY: &[Who] = &[Who::Recovery];
 const APPLIERS: &[Who] = &[Applier, OtherApplier];
 /// By the role that the test adds to what is shipped.
 const PIPELINES_TOO: &[Who] = &[Platform, Pipeline];
@@ -102,6 +107,15 @@ pub(super) const METHODS: &[Row] = rows! {
         "WatchCredentials" => APPLIERS,
         "FetchPullSecret" => APPLIERS,
         "ListAuditEvents" => PLATFORM,
+        "GetKeyStatus" => PLATFORM,
+        "RewrapDataKeys" => PLATFORM,
+        "ListExposures" => PLATFORM,
+    }
+    Some(Service::CredentialStore), "pullpass.recovery.v1.Recovery" {
+        "AcceptRollback" => RECOVERY,
+    }
+    Some(Service::GrantManager), "pullpass.recovery.v1.Recovery" {
+        "AcceptRollback" => RECOVERY,
     }
     Some(Service::GrantManager), "pullpass.grant.v1.GrantManager" {
         "CreateSecretLink" => PLATFORM,

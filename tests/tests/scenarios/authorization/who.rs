@@ -90,6 +90,7 @@ impl Callers {
             (Who::OtherApplier, issue("/applier/unregistered")),
             (Who::GrantManager, state.tls(Service::GrantManager).clone()),
             (Who::CredentialStore, state.tls(Service::CredentialStore).clone()),
+            (Who::Recovery, issue("/recovery/on-call")),
             (Who::Stranger, issue("/stranger")),
             (Who::AlmostPlatform, issue("/platform/portal/more")),
             (Who::OtherTrustDomain, of_another_trust_domain(state, shipped.folder.path())),
