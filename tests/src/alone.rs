@@ -48,10 +48,9 @@ impl Alone {
     }
 
     async fn is_healthy(&self) {
-        let admin = self.state.client_config().expect("a client configuration").tls;
         let healthy = within(PATIENCE, async || {
             let request = HealthCheckRequest { service: SERVICE.grpc_name().to_owned() };
-            let answer = HealthClient::new(self.connection(&admin)).check(request).await;
+            let answer = HealthClient::new(self.connection(self.state.admin())).check(request).await;
             answer.map(drop).map_err(|status| status.message().to_owned())
         });
         healthy.await.unwrap_or_else(|last| panic!("not healthy: {last}\n{}", self.log()));

@@ -15,7 +15,7 @@ pub fn issue(state: &StateDir, path: &str, from: Duration, to: Duration) -> TlsC
     let files = TlsConfig {
         certificate: file(format!("{name}.pem")),
         key: file(format!("{name}.key")),
-        ..state.client_config().expect("a client configuration").tls
+        ..state.admin().clone()
     };
     write(state, path, &files, from, to);
     files

@@ -87,7 +87,7 @@ impl Replicas {
 
     /// The platform administrator's certificate files.
     pub fn admin(&self) -> TlsConfig {
-        self.state.client_config().expect("a client configuration").tls
+        self.state.admin().clone()
     }
 
     /// The certificate files of the applier of the cluster `dev`.

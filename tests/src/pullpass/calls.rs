@@ -21,8 +21,7 @@ use super::{Pullpass, Service};
 impl Pullpass {
     /// The platform administrator's certificate files.
     pub fn admin(&self) -> TlsConfig {
-        let tls = self.state.client_config().expect("a client configuration").tls;
-        tls.certified().expect("a certificate")
+        self.state.admin().clone()
     }
 
     /// The applier's own certificate files.

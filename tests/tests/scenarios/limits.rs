@@ -26,7 +26,7 @@ struct Bystander<'a> {
 
 impl<'a> Bystander<'a> {
     fn new(alone: &'a Alone) -> Self {
-        let caller = alone.state.client_config().unwrap().tls;
+        let caller = alone.state.admin().clone();
         Self { alone, caller, memory: alone.peak_memory() }
     }
 

@@ -149,6 +149,11 @@ impl StateDir {
         &self.tls[&service]
     }
 
+    /// The platform administrator's certificate files.
+    pub fn admin(&self) -> &TlsConfig {
+        &self.client
+    }
+
     /// The configuration file to start a service with (`--config`).
     pub fn config_file(&self, service: Service) -> PathBuf {
         self.dir.join("config").join(format!("{}.toml", service.binary_name()))

@@ -51,7 +51,7 @@ impl Store {
         let folder = WorkFolder::new(name)?;
         let state = StateDir::prepare(&Options::new(folder.path().join("pullpass")))?;
         let tickets = Arc::new(Tickets::of(&state)?);
-        let (peer, admin) = (state.peer(SERVICE)?, state.client_config()?.tls);
+        let (peer, admin) = (state.peer(SERVICE)?, state.admin().clone());
         let process = launch(&state)?;
         let store = Self { state, peer, admin, process, tickets, folder };
         store.serves().await;
@@ -128,6 +128,7 @@ impl Tickets {
     fn of(state: &StateDir) -> anyhow::Result<Self> {
         let pem = std::fs::read(state.dir().join("keys/ticket-signing.key")).context("no signing key")?;
         let applier = Tls::load(state.tls(Service::ClusterApplier))?.identity();
+        let thumbprint = applier.certificate_sha256.context("the identity of a certificate")?;
         let claims = Claims {
             iss: ISSUER.into(),
             aud: AUDIENCE.into(),
@@ -135,9 +136,7 @@ impl Tickets {
             iat: 0,
             exp: 0,
             jti: "bench".into(),
-            cnf: Confirmation {
-                certificate_sha256: BASE64_URL_SAFE_NO_PAD.encode(applier.certificate_sha256),
-            },
+            cnf: Confirmation { certificate_sha256: BASE64_URL_SAFE_NO_PAD.encode(thumbprint) },
             cluster: state.cluster().to_string(),
             link: "secretLinks/bench".into(),
             revision: 1,

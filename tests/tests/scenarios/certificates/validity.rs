@@ -42,9 +42,9 @@ async fn a_client_before_or_after_its_time_is_refused_and_the_log_says_which_and
 #[tokio::test]
 async fn a_command_with_an_expired_certificate_is_told_which_file_to_renew() {
     let alone = Alone::start("expired-command", &[]).await;
-    let files = alone.state.client_config().unwrap().tls;
-    certificates::write(&alone.state, "/platform/admin", &files, -Duration::DAY, -Duration::HOUR);
-    let refusal = alone.client(&files).list_credentials(ListCredentialsRequest::default()).await;
+    let files = alone.state.admin();
+    certificates::write(&alone.state, "/platform/admin", files, -Duration::DAY, -Duration::HOUR);
+    let refusal = alone.client(files).list_credentials(ListCredentialsRequest::default()).await;
     let refusal = refusal.expect_err("an expired certificate");
     assert_eq!(refusal.code(), Code::Unavailable);
     let file = files.certificate.display().to_string();
@@ -83,8 +83,8 @@ async fn a_service_whose_certificate_is_expired_is_refused_and_says_so_until_it_
         certificates::write(state, "/credential-store", files, -Duration::DAY, -Duration::HOUR);
     });
     let files = alone.state.tls(Service::CredentialStore);
-    let admin = alone.state.client_config().unwrap().tls;
-    let call = async || alone.client(&admin).list_credentials(ListCredentialsRequest::default()).await;
+    let admin = alone.state.admin();
+    let call = async || alone.client(admin).list_credentials(ListCredentialsRequest::default()).await;
     eventually("the client refuses the server by name", async || {
         let refusal = call().await.expect_err("an expired server");
         let told = ["expired", "/credential-store, serial"];

@@ -72,7 +72,7 @@ async fn credentials(
     after_revision: i64,
 ) -> Result<BoxStream<'static, Result<Seen, Status>>, Status> {
     use watch_credentials_response::Event;
-    let request = WatchCredentialsRequest { after_revision };
+    let request = WatchCredentialsRequest { after_revision, ..Default::default() };
     let stream = credential_store(replicas, n).watch_credentials(request).await?.into_inner();
     let seen = stream.map_ok(|message| match message.event {
         Some(Event::Changed(change)) => (message.revision, change.name),
@@ -88,7 +88,7 @@ async fn desired(
     after_revision: i64,
 ) -> Result<BoxStream<'static, Result<Seen, Status>>, Status> {
     use watch_desired_state_response::Event;
-    let request = WatchDesiredStateRequest { after_revision, cluster_uid: String::new() };
+    let request = WatchDesiredStateRequest { after_revision, ..Default::default() };
     let connection = replicas.connection(&replicas.applier(), (GrantManager, n));
     let stream = GrantManagerClient::new(connection).watch_desired_state(request).await?.into_inner();
     let seen = stream.map_ok(|message| match message.event {
