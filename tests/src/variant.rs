@@ -32,8 +32,12 @@ impl Variant {
         mut change: impl FnMut(Service, &mut toml::Table),
     ) -> anyhow::Result<Self> {
         let state = pullpass.state();
-        let data = state.dir().join(format!("{name}-data"));
-        fs::create_dir_all(&data)?;
+        // What they keep, and what they remember of it.
+        let kept = ["data", "state"]
+            .map(|kind| (state.dir().join(kind), state.dir().join(format!("{name}-{kind}"))));
+        for (_, own) in &kept {
+            fs::create_dir_all(own)?;
+        }
         let mut peers = BTreeMap::new();
         for service in services {
             let endpoint = format!("127.0.0.1:{}", ports::free());
@@ -42,9 +46,9 @@ impl Variant {
         let mut variant = Self { peers, processes: BTreeMap::new() };
         for service in services {
             let usual = fs::read_to_string(state.config_file(*service))?;
-            let moved = variant
-                .moved(&usual, pullpass)
-                .replace(&state.dir().join("data").display().to_string(), &data.display().to_string());
+            let moved = kept.iter().fold(variant.moved(&usual, pullpass), |text, (usual, own)| {
+                text.replace(&format!("{}/", usual.display()), &format!("{}/", own.display()))
+            });
             let mut config: toml::Table = moved.parse()?;
             let server =
                 config.get_mut("server").and_then(toml::Value::as_table_mut).context("no [server]")?;

@@ -151,4 +151,14 @@ mod tests {
         config("provider = \"kms\"\nsocket = \"/s\"\nfile = \"/k\"\nothers = [\"/o\"]").check().unwrap();
         assert!(toml::from_str::<KeyEncryptionConfig>("provider = \"vault\"").is_err());
     }
+
+    #[test]
+    fn the_example_shows_every_field_of_an_issuer() {
+        let (_, issuer) = include_str!("../example.toml").split_once("# [[server.issuers]]").unwrap();
+        let fields: Vec<_> = issuer.lines().filter_map(|line| line.strip_prefix("# ")).collect();
+        let fields: Vec<_> = fields.into_iter().filter(|line| line.contains(" = ")).collect();
+        let issuer: pullpass_runtime::token::IssuerConfig = toml::from_str(&fields.join("\n")).unwrap();
+        assert_eq!((issuer.name.as_str(), fields.len()), ("cluster-a", 6));
+        assert!(issuer.jwks_uri.is_some() && issuer.jwks_file.is_some() && issuer.authorities.is_some());
+    }
 }

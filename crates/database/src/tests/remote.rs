@@ -8,8 +8,8 @@ use std::{
     path::PathBuf,
 };
 
-use super::migrations;
-use crate::{Database, DatabaseConfig, Error};
+use super::{migrations, try_open};
+use crate::{DatabaseConfig, Error};
 use pullpass_test_database::Server;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
@@ -66,7 +66,7 @@ fn authority(folder: &TempDir, file: &str) -> Issuer<'static, KeyPair> {
 }
 
 async fn refusal(config: &DatabaseConfig) -> String {
-    let error = Database::open(config, &migrations()).await.unwrap_err();
+    let error = try_open(config, &migrations()).await.unwrap_err();
     let mut told = format!("{error:?} {error}");
     let mut source = error.source();
     while let Some(cause) = source {
@@ -83,7 +83,7 @@ async fn refusal(config: &DatabaseConfig) -> String {
 async fn a_server_proves_itself_before_it_is_given_a_password_that_nothing_shows() {
     let remote = Remote::start();
     let ours = remote.trusting("ca.crt");
-    let database = Database::open(&remote.config(&ours, PASSWORD, 0o600), &migrations()).await.unwrap();
+    let database = try_open(&remote.config(&ours, PASSWORD, 0o600), &migrations()).await.unwrap();
     let mut read = database.read().await.unwrap();
     let encrypted = sqlx::query_scalar("SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid()");
     let version: String = encrypted.fetch_one(read.connection()).await.unwrap();
@@ -103,7 +103,7 @@ async fn a_server_proves_itself_before_it_is_given_a_password_that_nothing_shows
 async fn a_password_file_that_others_can_read_is_refused() {
     let remote = Remote::start();
     let config = remote.config(&remote.trusting("ca.crt"), PASSWORD, 0o644);
-    let error = Database::open(&config, &migrations()).await.unwrap_err();
+    let error = try_open(&config, &migrations()).await.unwrap_err();
     assert!(matches!(error, Error::Password(_)), "{error:?}");
     let told = refusal(&config).await;
     assert!(told.contains("0600") && told.contains("0644"), "{told}");
