@@ -17,12 +17,11 @@ test: lint setup unit fuzz e2e
 demo *ARGS: setup build
     KUBEBUILDER_ASSETS="$({{ dev }}/kubernetes)" target/debug/demo "$@"
 
-# unit and property tests only; those of what keeps a database also over PostgreSQL
+# unit and property tests only, over SQLite and again over PostgreSQL
 unit:
     @{{ dev }}/install
     cargo test --locked --workspace --lib --bins
-    PULLPASS_TEST_DATABASE=postgres cargo test --locked -p pullpass-database -p pullpass-credential-store \
-      -p pullpass-grant-manager --lib --test '*'
+    PULLPASS_TEST_DATABASE=postgres cargo test --locked --workspace --lib --test it
 
 # what strangers can send, sent at random: [TARGET…] [--seconds N]; 5 seconds each without
 fuzz *ARGS: setup
