@@ -226,6 +226,20 @@ async fn a_snapshot_does_not_move() {
 }
 
 #[tokio::test]
+async fn names_sort_by_their_bytes_whatever_the_language_of_the_database() {
+    let place = TestDatabase::new();
+    let database = open(&place).await;
+    let sorted = ["A", "B", "a", "a-c", "a.b", "ab", "ac", "a\u{e4}"];
+    for name in ["ac", "a-c", "B", "a\u{e4}", "ab", "a", "A", "a.b"] {
+        add(&database, name).await;
+    }
+    assert_eq!(things(&database).await, sorted);
+    let after = sqlx::query_scalar("SELECT name FROM things WHERE name > $1 ORDER BY name LIMIT 2").bind("a");
+    let page: Vec<String> = after.fetch_all(database.read().await.unwrap().connection()).await.unwrap();
+    assert_eq!(page, ["a-c", "a.b"]);
+}
+
+#[tokio::test]
 async fn nothing_can_be_written_through_a_read() {
     let place = TestDatabase::new();
     let database = open(&place).await;
