@@ -27,7 +27,9 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let name = CredentialName::from_id("quay").expect("a name");
     let seal = |version: i64| {
         let material = SecretBytes::new(format!("{CANARY} of version {version}").into());
-        records.seal((UID, &name, version), &material).expect("a row")
+        let entries =
+            vec![("quay.io".to_owned(), "robot".to_owned()), ("ghcr.io".to_owned(), "bot".to_owned())];
+        records.seal((UID, &name, version), entries, &material).expect("a row")
     };
     let rows = [seal(1), seal(2)];
     let other_name = CredentialName::from_id("ghcr").expect("a name");
@@ -76,6 +78,12 @@ fn alter(row: &mut Row, place: &mut Belonging<'static>, step: &[u8]) {
         10 => place.0 = "another uid",
         11 => std::mem::swap(&mut row.data_key, &mut row.ciphertext),
         12 => bytes.rotate_left(at),
+        13 => row.format = i64::from(value),
+        14 => match row.entries.first_mut() {
+            Some((registry, username)) if value % 2 == 0 => std::mem::swap(registry, username),
+            _ => row.entries.truncate(at % 3),
+        },
+        15 if at % 2 == 0 => row.material_key_id = Some(row.key_id.clone()),
         _ => bytes.clear(),
     }
 }

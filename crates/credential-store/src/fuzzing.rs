@@ -10,7 +10,8 @@ use time::OffsetDateTime;
 
 use crate::{
     grpc::convert,
-    seal::{Place, Sealed, Sealer},
+    seal::{Kek, Place, Sealed},
+    store::Entry,
     ticket::{self, Verifier},
 };
 
@@ -39,6 +40,12 @@ impl Tickets {
 /// A row as the database keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
+    /// The record format.
+    pub format: i64,
+    /// The key that material of the first format is bound to.
+    pub material_key_id: Option<String>,
+    /// Registry and user name of each entry.
+    pub entries: Vec<(String, String)>,
     /// Which key-encryption key it hangs on.
     pub key_id: String,
     /// The data key, wrapped.
@@ -52,26 +59,41 @@ pub type Belonging<'a> = (&'a str, &'a CredentialName, i64);
 
 /// Seals and opens rows.
 #[derive(Debug)]
-pub struct Records(Sealer);
+pub struct Records(Kek);
 
 impl Records {
     /// Under this key-encryption key.
     pub fn new(key: &[u8; 32]) -> Option<Self> {
-        Sealer::new(key).ok().map(Self)
+        Kek::new(key).ok().map(Self)
     }
 
     /// A row that holds `material`.
-    pub fn seal(&self, (uid, name, version): Belonging<'_>, material: &SecretBytes) -> Option<Row> {
-        let sealed = self.0.seal(Place { uid, name, version }, material).ok()?;
-        Some(Row { key_id: sealed.key_id, data_key: sealed.data_key, ciphertext: sealed.ciphertext })
+    pub fn seal(
+        &self,
+        (uid, name, version): Belonging<'_>,
+        entries: Vec<(String, String)>,
+        material: &SecretBytes,
+    ) -> Option<Row> {
+        let sealed = self.0.seal(Place { uid, name, version }, &shown(&entries), material).ok()?;
+        let Sealed { format, material_key_id, key_id, data_key, ciphertext } = sealed;
+        Some(Row { format, material_key_id, entries, key_id, data_key, ciphertext })
     }
 
     /// What a row holds, or why it does not open.
     pub fn open(&self, (uid, name, version): Belonging<'_>, row: Row) -> Result<SecretBytes, String> {
-        let sealed = Sealed { key_id: row.key_id, data_key: row.data_key, ciphertext: row.ciphertext };
-        let opened = self.0.open(Place { uid, name, version }, &sealed);
+        let Row { format, material_key_id, entries, key_id, data_key, ciphertext } = row;
+        let sealed = Sealed { format, material_key_id, key_id, data_key, ciphertext };
+        let opened = self.0.open(Place { uid, name, version }, &shown(&entries), &sealed);
         opened.map_err(|error| format!("{error} {error:?}"))
     }
+}
+
+fn shown(entries: &[(String, String)]) -> Vec<Entry> {
+    let entry = |(registry, username): &(String, String)| Entry {
+        registry: registry.clone(),
+        username: username.clone(),
+    };
+    entries.iter().map(entry).collect()
 }
 
 /// Decodes a message and converts it as the handler of the RPC does. None if it is no message, or none of this service.
@@ -123,5 +145,5 @@ fn update(message: wire::UpdateCredentialRequest) -> Result<(), Error> {
 
 fn list_audit_events(message: wire::ListAuditEventsRequest) -> Result<(), Error> {
     convert::page_size(message.page_size)?;
-    convert::audit_page_token(&message.page_token).map(drop)
+    convert::events(&message).map(drop)
 }

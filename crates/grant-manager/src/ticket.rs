@@ -1,10 +1,6 @@
 //! Tickets: may this applier have the material of this link? If so, it gets that in writing.
 
-use std::{
-    fs::{self, Metadata},
-    os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -14,7 +10,7 @@ use pullpass_api::{
     ticket::{AUDIENCE, Claims, Confirmation, ISSUER, LIFETIME_SECONDS},
 };
 use pullpass_domain::name::LinkName;
-use pullpass_runtime::SpiffeId;
+use pullpass_runtime::{SpiffeId, private_file};
 use time::{Duration, OffsetDateTime};
 
 use crate::{
@@ -29,25 +25,9 @@ use crate::{
 /// Why tickets cannot be signed.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// The file cannot be read.
-    #[error("failed to read the ticket signing key {}", file.display())]
-    Read {
-        /// The file.
-        file: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Others than its owner can read the file.
-    #[error(
-        "the ticket signing key {} has mode {mode:04o}, so that others can read it: make it 0600 (0640 if it belongs to root)",
-        file.display()
-    )]
-    Exposed {
-        /// The file.
-        file: PathBuf,
-        /// Its mode.
-        mode: u32,
-    },
+    /// The file cannot be read, or others can.
+    #[error("the ticket signing key cannot be used: {0}")]
+    File(#[from] private_file::Error),
     /// The file is no such key.
     #[error("the ticket signing key {} is not an Ed25519 key in PKCS #8 PEM", file.display())]
     Parse {
@@ -65,13 +45,9 @@ pub struct Signer(EncodingKey);
 impl Signer {
     /// Reads the key, and tries it.
     pub fn load(file: &Path) -> Result<Self, KeyError> {
-        let read = |source| KeyError::Read { file: file.to_owned(), source };
-        let metadata = fs::metadata(file).map_err(read)?;
-        if is_exposed(&metadata) {
-            return Err(KeyError::Exposed { file: file.to_owned(), mode: metadata.mode() & 0o7777 });
-        }
+        let pem = private_file::read(file)?;
         let parse = |source| KeyError::Parse { file: file.to_owned(), source };
-        let key = EncodingKey::from_ed_pem(&fs::read(file).map_err(read)?).map_err(parse)?;
+        let key = EncodingKey::from_ed_pem(&pem).map_err(parse)?;
         sign(&key, &()).map_err(parse)?;
         Ok(Self(key))
     }
@@ -83,12 +59,6 @@ impl Signer {
 
 fn sign<T: serde::Serialize>(key: &EncodingKey, claims: &T) -> Result<String, jsonwebtoken::errors::Error> {
     jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), claims, key)
-}
-
-/// A file of root's may be shared with a group: that is how Kubernetes hands a Secret to a process that is not root.
-fn is_exposed(metadata: &Metadata) -> bool {
-    let allowed = if metadata.uid() == 0 { 0o740 } else { 0o700 };
-    metadata.mode() & 0o777 & !allowed != 0
 }
 
 impl Manager {
@@ -181,7 +151,7 @@ fn claims(
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::{fs, os::unix::fs::PermissionsExt as _};
 
     use super::*;
 
@@ -207,7 +177,10 @@ mod tests {
         for mode in [0o604, 0o660, 0o644] {
             let file = file(key().as_bytes(), mode);
             let error = Signer::load(file.path()).unwrap_err();
-            assert!(matches!(error, KeyError::Exposed { mode: found, .. } if found == mode), "{error}");
+            assert!(
+                matches!(error, KeyError::File(private_file::Error::Exposed { mode: found, .. }) if found == mode),
+                "{error}"
+            );
         }
     }
 
@@ -219,6 +192,6 @@ mod tests {
             assert!(matches!(error, KeyError::Parse { .. }), "{error}");
         }
         let error = Signer::load(Path::new("/nowhere/key")).unwrap_err();
-        assert!(matches!(error, KeyError::Read { .. }), "{error}");
+        assert!(matches!(error, KeyError::File(private_file::Error::Read { .. })), "{error}");
     }
 }

@@ -221,12 +221,12 @@ async fn list(replicas: &Replicas, service: Service, n: usize) -> Books {
     let (mut books, mut token) = (Books::new(), String::new());
     loop {
         token = if service == CredentialStore {
-            let request = ListCredentialsRequest { page_size: PAGE, page_token: token, ..Default::default() };
+            let request = ListCredentialsRequest { page_size: PAGE, page_token: token };
             let page = credential_store(replicas, n).list_credentials(request).await.unwrap().into_inner();
             books.extend(page.credentials.into_iter().map(|found| (found.revision, found.name)));
             page.next_page_token
         } else {
-            let request = ListSecretLinksRequest { page_size: PAGE, page_token: token, ..Default::default() };
+            let request = ListSecretLinksRequest { page_size: PAGE, page_token: token };
             let page = grant_manager(replicas, n).list_secret_links(request).await.unwrap().into_inner();
             books.extend(page.secret_links.into_iter().map(|found| (found.revision, found.name)));
             page.next_page_token

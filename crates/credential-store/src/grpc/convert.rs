@@ -114,7 +114,7 @@ pub(crate) fn credential_page_token(token: &str) -> Result<String, Error> {
 }
 
 /// Which events are asked for.
-pub(super) fn events(message: &wire::ListAuditEventsRequest) -> Result<Events, Error> {
+pub(crate) fn events(message: &wire::ListAuditEventsRequest) -> Result<Events, Error> {
     let first = first_events(&message.order_by, message.after_sequence)?;
     let sequence = match message.page_token.as_str() {
         "" => first.sequence,
