@@ -72,7 +72,7 @@ fn signed(claims: &[u8]) {
     let signature = BASE64_URL_SAFE_NO_PAD.encode(ISSUER_KEY.sign(what.as_bytes()));
     let Ok(read) = TICKETS.read(&format!("{what}.{signature}")) else { return };
     assert_eq!((read.iss.as_str(), read.aud.as_str()), (ISSUER, AUDIENCE));
-    let peer = PeerIdentity { spiffe_id: APPLIER.parse().expect("an id"), certificate_sha256: [1; 32] };
+    let peer = PeerIdentity { spiffe_id: APPLIER.parse().expect("an id"), certificate_sha256: Some([1; 32]) };
     let now = OffsetDateTime::from_unix_timestamp(NOW).expect("a time");
     match Tickets::check(&read, &peer, now) {
         Ok(credentials) => holds(&read, &credentials),
