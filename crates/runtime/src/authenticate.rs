@@ -4,17 +4,13 @@
 //! stream that was opened with a token ends when the token does.
 
 use std::{
-    future::Future,
-    pin::Pin,
     task::{Context, Poll},
     time::Duration,
 };
 
-use bytes::Bytes;
 use futures::future::{BoxFuture, Either};
-use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
-use http_body::Frame;
-use tokio::time::{Sleep, sleep};
+use http::{HeaderValue, header::AUTHORIZATION};
+use tokio::time::sleep;
 use tonic::{Code, Status, body::Body};
 use tower::{Service, ServiceExt as _};
 use tracing::{Span, field};
@@ -22,6 +18,7 @@ use tracing::{Span, field};
 use crate::{
     authorize::refusal,
     clock::Clock,
+    ending,
     identity::{self, Certified, PeerIdentity},
     status,
     token::{Issuers, Refusal, Verified},
@@ -105,7 +102,11 @@ where
     request.extensions_mut().insert(PeerIdentity { spiffe_id, certificate_sha256: None });
     let answer = layer.inner.oneshot(request).await?;
     let left = Duration::try_from(ends - layer.clock.now()).unwrap_or_default();
-    Ok(answer.map(|inner| Body::new(Ending { inner: Some(inner), end: Box::pin(sleep(left)) })))
+    let expired = async move {
+        sleep(left).await;
+        Refusal::Expired.into()
+    };
+    Ok(answer.map(|inner| ending::until(inner, expired)))
 }
 
 async fn verified(issuers: &Issuers, header: &HeaderValue) -> Result<Verified, Refusal> {
@@ -115,40 +116,4 @@ async fn verified(issuers: &Issuers, header: &HeaderValue) -> Result<Verified, R
         return Err(Refusal::Invalid("`authorization` is not of the form `Bearer TOKEN`"));
     }
     issuers.verify(token.trim()).await
-}
-
-/// The body of an answer that ends with the token it was asked for with.
-struct Ending {
-    /// None once it has ended.
-    inner: Option<Body>,
-    end: Pin<Box<Sleep>>,
-}
-
-impl http_body::Body for Ending {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
-        let polled = Pin::new(inner).poll_frame(cx);
-        if polled.is_ready() || self.end.as_mut().poll(cx).is_pending() {
-            return polled;
-        }
-        self.inner = None;
-        let mut trailers = HeaderMap::new();
-        Status::from(Refusal::Expired).add_header(&mut trailers)?;
-        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.as_ref().is_none_or(http_body::Body::is_end_stream)
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        // Not the inner one: it may end sooner.
-        http_body::SizeHint::default()
-    }
 }

@@ -11,7 +11,10 @@ use tokio::sync::watch;
 use tonic::{Code, Status, body::Body};
 use tower::Service;
 
-use crate::{authorize::HEALTH, status};
+use crate::{
+    authorize::{HEALTH, refusal},
+    status,
+};
 
 /// Why a service does not serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,7 +106,7 @@ where
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         match self.gate.check(request.uri().path()) {
             Ok(()) => Either::Right(self.inner.call(request)),
-            Err(refused) => Either::Left(ready(Ok(refused.into_http()))),
+            Err(refused) => Either::Left(ready(Ok(refusal(refused, false)))),
         }
     }
 }
@@ -113,6 +116,7 @@ mod tests {
     use tonic_types::StatusExt as _;
 
     use super::*;
+    use crate::authorize::Unheard;
 
     fn sealed() -> Gate {
         let seal = Seal {
@@ -121,6 +125,17 @@ mod tests {
             metadata: vec![("found", "7".to_owned())],
         };
         Gate::new(Some(seal), "pullpass.recovery.v1.Recovery")
+    }
+
+    #[tokio::test]
+    async fn a_refused_call_is_marked_as_one_that_no_handler_has_heard() {
+        let unreachable = tower::service_fn(|_: http::Request<Body>| async {
+            Ok::<_, std::convert::Infallible>(http::Response::new(Body::empty()))
+        });
+        let request =
+            http::Request::get("/pullpass.grant.v1.GrantManager/MadeUp").body(Body::empty()).unwrap();
+        let answer = Gated::new(unreachable, sealed()).call(request).await.unwrap();
+        assert!(answer.extensions().get::<Unheard>().is_some(), "its name must become no label of a metric");
     }
 
     #[test]

@@ -11,12 +11,13 @@
 //! Nothing here knows about credentials, links or clusters.
 
 mod authenticate;
-pub mod authorize;
+mod authorize;
 pub mod bearer;
 pub mod client;
 pub mod clock;
 pub mod config;
 mod cut;
+mod ending;
 mod frames;
 pub mod gate;
 pub mod identity;

@@ -2,23 +2,20 @@
 
 use std::{
     future::{Ready, ready},
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use bytes::Bytes;
 use futures::future::{BoxFuture, Either};
 use http::{Request, Response};
-use http_body::Frame;
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, body::Body};
 use tower::Service;
 
 use super::principals::Principal;
-use crate::status;
+use crate::{authorize::refusal, ending, status};
 
 /// When to come back with a call that there was no room for.
 const COME_BACK: Duration = Duration::from_secs(1);
@@ -112,46 +109,17 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let call = match self.calls.begin() {
             Ok(call) => call,
-            Err(refusal) => return Either::Left(ready(Ok(refusal.into_http()))),
+            Err(status) => return Either::Left(ready(Ok(refusal(status, false)))),
         };
-        let leaving = Box::pin(self.calls.leaving.clone().cancelled_owned());
+        let leaving = self.calls.leaving.clone();
         let answer = self.inner.call(request);
         Either::Right(Box::pin(async move {
-            Ok(answer.await?.map(|inner| Body::new(Answer { inner, leaving: Some(leaving), _call: call })))
+            let left = async move {
+                let _held = call;
+                leaving.cancelled_owned().await;
+                leave()
+            };
+            Ok(answer.await?.map(|inner| ending::until(inner, left)))
         }))
-    }
-}
-
-/// An answer's body. One that has nothing to say when the connection has to end is ended.
-struct Answer {
-    inner: Body,
-    leaving: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
-    _call: Call,
-}
-
-impl http_body::Body for Answer {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let Some(mut leaving) = self.leaving.take() else { return Poll::Ready(None) };
-        let polled = Pin::new(&mut self.inner).poll_frame(cx);
-        if polled.is_pending() && leaving.as_mut().poll(cx).is_ready() {
-            let mut trailers = http::HeaderMap::new();
-            return Poll::Ready(Some(leave().add_header(&mut trailers).map(|()| Frame::trailers(trailers))));
-        }
-        self.leaving = Some(leaving);
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.leaving.is_none() || self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        self.inner.size_hint()
     }
 }
