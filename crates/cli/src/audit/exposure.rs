@@ -31,14 +31,20 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     pub(super) async fn run(self, session: &Session) -> anyhow::Result<()> {
-        let store = session.store();
+        let (store, cluster) = (session.store(), self.cluster.to_string());
         let exposures = all_pages(async |page_token| {
-            let (cluster, since) = (self.cluster.to_string(), self.since);
+            let (cluster, since) = (cluster.clone(), self.since);
             let request = ListExposuresRequest { cluster, since, page_size: PAGE_SIZE, page_token };
             let page = store.call("list exposures", async |mut c| c.list_exposures(request).await).await?;
             Ok::<_, crate::failure::CallError>((page.exposures, page.next_page_token))
         });
-        output::emit(&output::list(session.format, &exposures.await?)?)
+        let exposures = exposures.await?;
+        if exposures.is_empty() {
+            output::note(&format!(
+                "the audit trail tells of nothing that {cluster} was given: is that its name? `pullpass cluster list`"
+            ));
+        }
+        output::emit(&output::list(session.format, &exposures)?)
     }
 }
 
