@@ -16,7 +16,7 @@ use pullpass_domain::name::{GrantName, LinkName};
 use pullpass_fuzz::{CANARY, bounded};
 use tonic_types::StatusExt as _;
 
-const STORE: [&str; 7] = [
+const STORE: [&str; 8] = [
     "CreateCredential",
     "AddCredentialVersion",
     "GetCredential",
@@ -24,6 +24,7 @@ const STORE: [&str; 7] = [
     "UpdateCredential",
     "WatchCredentials",
     "ListAuditEvents",
+    "ListExposures",
 ];
 const GRANTS: [&str; 8] = [
     "CreateSecretLink",

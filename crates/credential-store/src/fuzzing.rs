@@ -109,6 +109,9 @@ pub fn convert(rpc: &str, message: &[u8]) -> Option<Result<(), Error>> {
         "WatchCredentials" => wire::WatchCredentialsRequest::decode(message)
             .ok()
             .map(|it| convert::revision("after_revision", it.after_revision).map(drop))?,
+        "ListExposures" => wire::ListExposuresRequest::decode(message)
+            .ok()
+            .map(|it| convert::exposures_asked(&it).map(drop))?,
         "ListAuditEvents" => wire::ListAuditEventsRequest::decode(message).ok().map(list_audit_events)?,
         _ => return None,
     })

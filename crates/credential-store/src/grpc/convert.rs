@@ -270,7 +270,7 @@ pub(super) fn progress(progress: Progress) -> wire::RewrapDataKeysResponse {
 }
 
 /// What is asked for, and the credential and version that the page before ended with.
-pub(super) fn exposures_asked(message: &wire::ListExposuresRequest) -> Result<(Since, Place), Error> {
+pub(crate) fn exposures_asked(message: &wire::ListExposuresRequest) -> Result<(Since, Place), Error> {
     let cluster = field("cluster", ClusterName::parse(&message.cluster))?.to_string();
     let since =
         message.since.as_ref().map(|since| time(since).ok_or_else(|| Error::new("since", "is no time")));
@@ -282,7 +282,7 @@ pub(super) fn exposures_asked(message: &wire::ListExposuresRequest) -> Result<(S
 }
 
 /// Resource name of a credential, and a version.
-pub(super) type Place = (String, i64);
+pub(crate) type Place = (String, i64);
 
 fn exposures_place(token: &str) -> Option<Place> {
     let (name, version) = token.split_once('@')?;
