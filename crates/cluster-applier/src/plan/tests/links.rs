@@ -324,6 +324,9 @@ fn a_cluster_that_leaves_and_keeps_what_it_has_only_loses_our_marks() {
         (said(&plan), standing(&plan, WEB)),
         (vec!["release Secret web".into()], just(Standing::Leaving))
     );
+    let stand_in = SecretFacts { stands_for: Some("web".into()), ..secret_of("web", "") };
+    let with_stand_in = leaving.clone().with_secret("stand-in", stand_in);
+    assert_eq!(said(&namespace(&with_stand_in)), ["delete Secret stand-in", "release Secret web"]);
     leaving.state.secrets.get_mut("web").expect("it is there").marks = Marks::default();
     assert_eq!(namespace(&leaving), Plan::default());
     leaving.leave = Some(Leave::TakeBack);
