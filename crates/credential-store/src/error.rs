@@ -105,7 +105,6 @@ impl Error {
                 | D::NoUser(_)
                 | D::Open { .. }
                 | D::Migrate { .. }
-                | D::Details(_)
                 | D::Sql(_),
             ) => (Code::Internal, "DATABASE_FAILED"),
         }

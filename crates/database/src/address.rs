@@ -97,6 +97,11 @@ impl Address {
         Ok(connection)
     }
 
+    /// A connection for one who reads.
+    pub(crate) async fn connect_to_read(&self) -> Result<AnyConnection, sqlx::Error> {
+        AnyConnection::connect_with(&self.options("ro")?).await
+    }
+
     /// Connections for those who read; made when they are needed.
     pub(crate) fn readers(&self) -> Result<AnyPool, sqlx::Error> {
         let pool = AnyPoolOptions::new().acquire_timeout(PATIENCE);
@@ -115,6 +120,11 @@ impl Address {
             Self::Sqlite(_) => "BEGIN IMMEDIATE",
             Self::Postgres(_) => POSTGRES_BEGIN,
         }
+    }
+
+    /// Whether nobody else writes during a statement that is not in a transaction either.
+    pub(crate) fn is_locked_by_each_statement(&self) -> bool {
+        matches!(self, Self::Sqlite(_))
     }
 
     /// Begins a snapshot.

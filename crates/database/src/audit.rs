@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use pullpass_domain::audit::{Event, Mac};
 use time::OffsetDateTime;
+use tracing::Instrument;
 
 use crate::{Connection, Database, Error, Read, Trail, Write, from_micros, to_micros};
 
@@ -61,35 +62,23 @@ pub enum Events {
     Before(i64),
 }
 
+/// So many are inserted by one statement at most; for each number of them a statement is kept prepared.
+pub(crate) const ROWS: usize = 32;
+
 const COLUMNS: &str = "sequence, time, principal, action, resource, details, revision, epoch, mac";
 
 impl Write {
     /// Appends to the audit trail, with the revision of the last [`Write::change`] of this transaction, and gives the
     /// sequence.
     pub async fn audit(&mut self, entry: AuditEntry) -> Result<i64, Error> {
-        let last: (String, Option<i64>, Option<String>) = sqlx::query_as(
-            "SELECT h.epoch, e.sequence, e.mac FROM history h \
-             LEFT JOIN audit_events e ON e.sequence = (SELECT max(sequence) FROM audit_events)",
-        )
-        .fetch_one(self.connection())
-        .await?;
-        let (epoch, sequence, mac) = last;
-        let mut event = AuditEvent {
-            sequence: sequence.unwrap_or_default() + 1,
-            revision: self.revision(),
-            entry,
-            epoch,
-            mac: String::new(),
-        };
-        event.mac = self.trail().mac(&event, &mac.unwrap_or_default()).to_string();
-        insert(self.connection(), &event).await?;
-        Ok(event.sequence)
+        self.append(entry).await
     }
 
     /// From here on the history goes by another name. The next event is the first of that epoch, and has to tell of it.
     pub async fn begin_epoch(&mut self, epoch: &str) -> Result<(), Error> {
         let update = sqlx::query("UPDATE history SET epoch = $1").bind(epoch);
         update.execute(self.connection()).await?;
+        self.forget_the_end();
         Ok(())
     }
 
@@ -154,6 +143,12 @@ impl Read {
 }
 
 impl Database {
+    /// Appends an event that tells of no change, and waits until it is on disk, with whatever else is written at the same
+    /// time. After an error it may have been appended or not; it may be, too, if the caller gives up.
+    pub async fn audit(&self, entry: AuditEntry) -> Result<(), Error> {
+        self.tell(entry).instrument(tracing::info_span!("database.audit")).await
+    }
+
     /// The first `limit` events after `sequence`, in order.
     pub async fn audit_events(&self, sequence: i64, limit: u32) -> Result<Vec<AuditEvent>, Error> {
         self.read().await?.audit_events(Events::After(sequence), limit).await
@@ -211,25 +206,73 @@ async fn head(connection: &mut Connection) -> Result<Head, Error> {
     })
 }
 
-async fn insert(connection: &mut Connection, event: &AuditEvent) -> Result<(), Error> {
-    let AuditEvent { sequence, revision, entry, epoch, mac } = event;
-    let insert = sqlx::query(
-        "INSERT INTO audit_events (sequence, time, principal, action, resource, details, revision, epoch, mac, cluster) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+/// Where the trail ends: what the next event is chained to.
+#[derive(Debug)]
+pub(crate) struct End {
+    epoch: String,
+    pub(crate) sequence: i64,
+    mac: String,
+}
+
+pub(crate) async fn end(connection: &mut Connection) -> Result<End, sqlx::Error> {
+    let end = sqlx::query_as(
+        "SELECT h.epoch, e.sequence, e.mac FROM history h \
+         LEFT JOIN audit_events e ON e.sequence = (SELECT max(sequence) FROM audit_events)",
     );
-    let insert = insert
-        .bind(sequence)
-        .bind(to_micros(entry.time))
-        .bind(&entry.principal)
-        .bind(&entry.action)
-        .bind(&entry.resource)
-        .bind(serde_json::to_string(&entry.details).map_err(Error::Details)?)
-        .bind(revision)
-        .bind(epoch)
-        .bind(mac)
-        .bind(cluster(entry));
-    insert.execute(connection).await?;
-    Ok(())
+    let (epoch, sequence, mac): (String, Option<i64>, Option<String>) = end.fetch_one(connection).await?;
+    Ok(End { epoch, sequence: sequence.unwrap_or_default(), mac: mac.unwrap_or_default() })
+}
+
+/// Appends events that tell of the change `revision`, 0 for none; gives the new end.
+pub(crate) async fn append(
+    connection: &mut Connection,
+    trail: &Trail,
+    mut end: End,
+    revision: i64,
+    entries: Vec<AuditEntry>,
+) -> Result<End, sqlx::Error> {
+    let mut events = Vec::with_capacity(entries.len());
+    for entry in entries {
+        end.sequence += 1;
+        let (sequence, epoch) = (end.sequence, end.epoch.clone());
+        let mut event = AuditEvent { sequence, revision, entry, epoch, mac: String::new() };
+        event.mac = trail.mac(&event, &end.mac).to_string();
+        end.mac.clone_from(&event.mac);
+        events.push(event);
+    }
+    for events in events.chunks(ROWS) {
+        insert(connection, events).await?;
+    }
+    Ok(end)
+}
+
+async fn insert(connection: &mut Connection, events: &[AuditEvent]) -> Result<(), sqlx::Error> {
+    let mut insert = sqlx::query(sqlx::AssertSqlSafe(insertion(events.len())));
+    for AuditEvent { sequence, revision, entry, epoch, mac } in events {
+        let details = serde_json::to_string(&entry.details).map_err(|e| sqlx::Error::Encode(e.into()))?;
+        insert = insert
+            .bind(sequence)
+            .bind(to_micros(entry.time))
+            .bind(&entry.principal)
+            .bind(&entry.action)
+            .bind(&entry.resource)
+            .bind(details)
+            .bind(revision)
+            .bind(epoch)
+            .bind(mac)
+            .bind(cluster(entry));
+    }
+    insert.execute(connection).await.map(drop)
+}
+
+/// The statement that inserts so many events: `… VALUES ($1, …, $10), ($11, …, $20)`.
+fn insertion(rows: usize) -> String {
+    let row = |first: usize| {
+        let places: Vec<_> = (first + 1..=first + 10).map(|place| format!("${place}")).collect();
+        format!("({})", places.join(", "))
+    };
+    let rows: Vec<_> = (0..rows).map(|number| row(10 * number)).collect();
+    format!("INSERT INTO audit_events ({COLUMNS}, cluster) VALUES {}", rows.join(", "))
 }
 
 pub(crate) fn cluster(entry: &AuditEntry) -> &str {
@@ -258,7 +301,7 @@ impl TryFrom<Row> for AuditEvent {
             principal: row.principal,
             action: row.action,
             resource: row.resource,
-            details: serde_json::from_str(&row.details).map_err(Error::Details)?,
+            details: serde_json::from_str(&row.details).map_err(|e| sqlx::Error::Decode(e.into()))?,
         };
         let Row { sequence, revision, epoch, mac, .. } = row;
         Ok(Self { sequence, revision, entry, epoch, mac })

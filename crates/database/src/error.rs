@@ -55,9 +55,6 @@ pub enum Error {
         /// The resource that it was first used for.
         resource: String,
     },
-    /// The details of an audit event are no JSON object of strings.
-    #[error("failed to read or write the details of an audit event")]
-    Details(#[source] serde_json::Error),
     /// A statement failed.
     #[error("failed to read or write the database")]
     Sql(#[source] Arc<sqlx::Error>),

@@ -1,11 +1,10 @@
 //! The feed: every committed change once, in commit order, from any revision on.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use sqlx::AnyPool;
 use tokio::{sync::watch, time::MissedTickBehavior};
 
-use crate::{Connection, Database, Error};
+use crate::{Connection, Database, Error, readers::Readers};
 
 const BATCH: u32 = 256;
 
@@ -27,7 +26,7 @@ pub struct Change {
 impl Database {
     /// The revision of the last committed change; 0 before the first.
     pub async fn revision(&self) -> Result<i64, Error> {
-        self.read().await?.revision().await
+        revision(&mut *self.reader().await?).await
     }
 
     /// The first `limit` changes after `revision`, in order.
@@ -38,7 +37,7 @@ impl Database {
              FROM changes WHERE revision > $1 ORDER BY revision LIMIT $2",
         );
         let changes = changes.bind(revision).bind(i64::from(limit));
-        let rows: Vec<Row> = changes.fetch_all(self.read().await?.connection()).await?;
+        let rows: Vec<Row> = changes.fetch_all(&mut *self.reader().await?).await?;
         Ok(rows.into_iter().map(Change::from).collect())
     }
 
@@ -122,7 +121,7 @@ pub(crate) fn announce(latest: &watch::Sender<i64>, revision: i64) {
     });
 }
 
-pub(crate) async fn poll(readers: AnyPool, latest: watch::Sender<i64>, every: Duration) {
+pub(crate) async fn poll(readers: Arc<Readers>, latest: watch::Sender<i64>, every: Duration) {
     let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -134,6 +133,6 @@ pub(crate) async fn poll(readers: AnyPool, latest: watch::Sender<i64>, every: Du
     }
 }
 
-async fn look(readers: &AnyPool) -> Result<i64, Error> {
-    revision(&mut *readers.acquire().await?).await
+async fn look(readers: &Readers) -> Result<i64, Error> {
+    revision(&mut *readers.one().await?).await
 }

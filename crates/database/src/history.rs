@@ -55,6 +55,7 @@ impl Write {
         loop {
             let events = audit::events(self.connection(), Events::After(last.0), BATCH).await?;
             if events.is_empty() {
+                self.forget_the_end();
                 return Ok(last.0);
             }
             for mut event in events {

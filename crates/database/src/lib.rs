@@ -2,10 +2,11 @@
 //! of which is chained to the one before.
 //!
 //! ```text
-//!  write() ─► Write: change(), audit(), first_time(), the service's own SQL ─► commit() ─► disk ─► subscribe()
-//!             one at a time; dropped = nothing happened                  several by one COMMIT   │
-//!  read()  ─► Read: a snapshot; many at a time                                                   ▼
-//!  follow() ─► Follower: every change once, in commit order ◄──────────────────── the table `changes`
+//!  write()  ─► Write: change(), audit(), first_time(), the service's own SQL ─► commit() ─┐
+//!              one at a time; dropped = nothing happened                                  ├─► disk ─► subscribe()
+//!  audit()  ─► an event that tells of no change ─────────────────────────────────────────┘    │ several by one COMMIT
+//!  read()   ─► Read: a snapshot; many at a time; reader(): the same for one statement         ▼
+//!  follow() ─► Follower: every change once, in commit order ◄───────────────────── the table `changes`
 //! ```
 //!
 //! One at a time writes to a database, of all replicas, so revisions and audit sequences are allocated inside the
@@ -22,6 +23,7 @@ mod config;
 mod error;
 mod feed;
 mod history;
+mod readers;
 mod requests;
 mod schema;
 mod time;
@@ -30,11 +32,11 @@ mod writer;
 
 use std::{sync::Arc, time::Duration};
 
-use sqlx::{AnyConnection, AnyPool, Connection as _, migrate::Migrator};
+use sqlx::{AnyConnection, Connection as _, migrate::Migrator};
 use tokio::{sync::watch, task::JoinHandle};
 use tracing::Instrument;
 
-use crate::{address::Address, writer::Writer};
+use crate::{address::Address, readers::Readers, writer::Writer};
 
 pub use crate::{
     audit::{AuditEntry, AuditEvent, Events, Head},
@@ -42,6 +44,7 @@ pub use crate::{
     error::Error,
     feed::{Change, Follower},
     history::{Beginning, Trail},
+    readers::Reader,
     requests::Request,
     time::{from_micros, to_micros},
     transaction::{Read, Write},
@@ -61,7 +64,7 @@ pub struct Database(Arc<Inner>);
 struct Inner {
     address: Address,
     writer: Writer,
-    readers: AnyPool,
+    readers: Arc<Readers>,
     latest: watch::Sender<i64>,
     trail: Arc<Trail>,
     poller: JoinHandle<()>,
@@ -89,10 +92,10 @@ impl Database {
         migrated.map_err(|source| Error::Migrate { database: config.to_string(), source })?;
         let latest = watch::Sender::new(feed::revision(&mut first).await?);
         first.close().await.map_err(open)?;
-        let readers = address.readers().map_err(open)?;
+        let readers = Arc::new(Readers::new(address.clone()).map_err(open)?);
         let poller = tokio::spawn(feed::poll(readers.clone(), latest.clone(), address.poll()));
-        let writer = Writer::new(address.clone(), latest.clone());
         let trail = Arc::new(trail);
+        let writer = Writer::new(address.clone(), Arc::clone(&trail), latest.clone());
         let database = Self(Arc::new(Inner { address, writer, readers, latest, trail, poller }));
         database.begin(beginning).await?;
         Ok(database)
@@ -100,7 +103,7 @@ impl Database {
 
     /// A snapshot to read from.
     pub async fn read(&self) -> Result<Read, Error> {
-        let begin = self.0.readers.begin_with(self.0.address.begin_read());
+        let begin = self.0.readers.begin();
         let begin = begin.instrument(tracing::info_span!("database.read"));
         Ok(Read::new(begin.await?, Arc::clone(&self.0.trail)))
     }
@@ -111,7 +114,16 @@ impl Database {
         Ok(Write::new(begin.await?, self.clone()))
     }
 
-    pub(crate) fn trail(&self) -> &Trail {
+    /// For one statement that reads: a snapshot by itself.
+    pub async fn reader(&self) -> Result<Reader, Error> {
+        self.0.readers.one().instrument(tracing::info_span!("database.read")).await
+    }
+
+    pub(crate) async fn tell(&self, entry: AuditEntry) -> Result<(), Error> {
+        self.0.writer.tell(entry).await
+    }
+
+    pub(crate) fn trail(&self) -> &Arc<Trail> {
         &self.0.trail
     }
 

@@ -28,23 +28,24 @@ impl Write {
     pub async fn first_time(&mut self, request: Request<'_>) -> Result<bool, Error> {
         let expired = sqlx::query("DELETE FROM requests WHERE time < $1");
         expired.bind(to_micros(request.now - KEPT)).execute(self.connection()).await?;
-        let before =
-            sqlx::query_as("SELECT method, resource FROM requests WHERE principal = $1 AND request_id = $2")
-                .bind(request.principal)
-                .bind(request.request_id);
-        let before: Option<(String, String)> = before.fetch_optional(self.connection()).await?;
-        match before {
-            None => self.remember(request).await.map(|()| true),
-            Some((method, resource)) if method == request.method && resource == request.resource => Ok(false),
-            Some((method, resource)) => {
-                Err(Error::RequestReused { request_id: request.request_id.to_owned(), method, resource })
-            }
+        if self.remember(request).await? {
+            return Ok(true);
         }
+        let before =
+            sqlx::query_as("SELECT method, resource FROM requests WHERE principal = $1 AND request_id = $2");
+        let before = before.bind(request.principal).bind(request.request_id);
+        let (method, resource): (String, String) = before.fetch_one(self.connection()).await?;
+        if method == request.method && resource == request.resource {
+            return Ok(false);
+        }
+        Err(Error::RequestReused { request_id: request.request_id.to_owned(), method, resource })
     }
 
-    async fn remember(&mut self, request: Request<'_>) -> Result<(), Error> {
+    /// False if that was done before.
+    async fn remember(&mut self, request: Request<'_>) -> Result<bool, Error> {
         let insert = sqlx::query(
-            "INSERT INTO requests (principal, request_id, method, resource, time) VALUES ($1, $2, $3, $4, $5)",
+            "INSERT INTO requests (principal, request_id, method, resource, time) VALUES ($1, $2, $3, $4, $5) \
+             ON CONFLICT (principal, request_id) DO NOTHING",
         );
         let insert = insert
             .bind(request.principal)
@@ -52,7 +53,6 @@ impl Write {
             .bind(request.method)
             .bind(request.resource)
             .bind(to_micros(request.now));
-        insert.execute(self.connection()).await?;
-        Ok(())
+        Ok(insert.execute(self.connection()).await?.rows_affected() == 1)
     }
 }

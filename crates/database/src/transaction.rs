@@ -3,7 +3,7 @@ use std::sync::Arc;
 use sqlx::{Any, Transaction};
 use tracing::Instrument;
 
-use crate::{Connection, Database, Error, Trail, feed, writer::Member};
+use crate::{AuditEntry, Connection, Database, Error, Trail, feed, writer::Member};
 
 /// A snapshot: everything read through it is of one moment. Keep it short, it holds back the write-ahead log.
 #[derive(Debug)]
@@ -50,13 +50,22 @@ impl Write {
         Self { member, database, revision: 0 }
     }
 
-    pub(crate) fn trail(&self) -> &Trail {
+    pub(crate) fn trail(&self) -> &Arc<Trail> {
         self.database.trail()
     }
 
     /// For the service's own SQL.
     pub fn connection(&mut self) -> &mut Connection {
         self.member.connection()
+    }
+
+    pub(crate) async fn append(&mut self, entry: AuditEntry) -> Result<i64, Error> {
+        self.member.append(self.database.trail(), self.revision, entry).await
+    }
+
+    /// The trail does not end as it did.
+    pub(crate) fn forget_the_end(&mut self) {
+        self.member.forget_the_end();
     }
 
     /// Appends to the feed that the resource `name` of this `kind` has changed or is gone, and gives the revision.

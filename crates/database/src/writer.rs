@@ -2,32 +2,34 @@
 //!
 //! ```text
 //!  begin ─► wait for the lock, first come, first served ─► BEGIN, if nobody has ─► SAVEPOINT ─► the member's own SQL
-//!  commit ─► RELEASE, unlock ─► wait ···············································► acknowledged, or failed
-//!  flusher: woken by each member that leaves, waits for the same lock behind all who wait already ─► COMMIT ─┘
+//!  commit ─► unlock ─► wait ·········································► acknowledged, or failed
+//!  tell ─► queue ─► wait ············································─────┤
+//!  flusher: woken by each that leaves or tells, waits for the same lock behind all who wait already
+//!           ─► INSERT all that is told ─► COMMIT ──────────────────────────┘
 //! ```
 //!
 //! So a writer that is alone is committed at once, and 32 of them by one COMMIT. A member that is dropped instead is rolled
-//! back to its savepoint by the next one that takes the lock; the others do not notice. Whenever the database does not
-//! answer as it should (`SQLite` ends a whole transaction by itself when the disk is full; a connection is cut), all members
-//! that wait are failed: nobody is told that it is done whose work may be gone.
+//! back to its savepoint by whoever takes the lock next; the others do not notice. Whenever the database does not answer as
+//! it should (`SQLite` ends a whole transaction by itself when the disk is full; a connection is cut), all members that wait
+//! are failed: nobody is told that it is done whose work may be gone.
 //!
-//! What begins, releases and commits runs in tasks of its own, which nobody's giving up can interrupt half way.
+//! What begins and commits runs in tasks of its own, which nobody's giving up can interrupt half way.
 
-use std::{sync::Arc, time::Duration};
+mod session;
 
-use sqlx::{AnyConnection, Connection as _};
+use std::sync::Arc;
+
 use tokio::{
-    sync::{Mutex, Notify, OwnedMappedMutexGuard, OwnedMutexGuard, oneshot, watch},
+    sync::{Mutex, Notify, OwnedMappedMutexGuard, OwnedMutexGuard, mpsc, oneshot, watch},
     task::JoinHandle,
 };
 use tracing::Instrument;
 
-use crate::{Connection, Error, PATIENCE, address::Address, feed};
+use crate::{AuditEntry, Connection, Error, PATIENCE, Trail, address::Address, feed};
+use session::Session;
 
-/// So long may a step of ours take: longer than the database's own limits, in case that it is not there to enforce them.
-const STEP: Duration = Duration::from_secs(15);
-/// So long is waited for the end of a connection that is given up.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// So many events wait to be told; who comes then waits before the queue.
+const QUEUE: usize = 1024;
 
 /// Why something was not done: told to all whom it concerns.
 type Failure = Arc<sqlx::Error>;
@@ -39,6 +41,7 @@ pub(crate) struct Writer {
     desk: Arc<Mutex<Desk>>,
     /// Tells the flusher that somebody left.
     left: Arc<Notify>,
+    told: mpsc::Sender<Told>,
     flusher: JoinHandle<()>,
 }
 
@@ -46,27 +49,18 @@ pub(crate) struct Writer {
 #[derive(Debug)]
 struct Desk {
     address: Address,
+    trail: Arc<Trail>,
     /// The highest revision that is committed.
     latest: watch::Sender<i64>,
     session: Option<Session>,
     closed: bool,
 }
 
-/// A connection and the transaction on it.
+/// An audit event by itself, and who waits for it to be on disk.
 #[derive(Debug)]
-struct Session {
-    connection: AnyConnection,
-    /// How a transaction begins.
-    begin: &'static str,
-    /// One is open.
-    open: bool,
-    /// In it, a member's savepoint; left over if nobody has the lock.
-    savepoint: bool,
-    /// Those whose work is done, and the revision of the last of it.
-    members: Vec<oneshot::Sender<Outcome>>,
-    revision: i64,
-    /// Nobody knows in which state the connection is.
-    broken: bool,
+struct Told {
+    entry: AuditEntry,
+    acknowledge: oneshot::Sender<Outcome>,
 }
 
 impl Drop for Writer {
@@ -76,11 +70,12 @@ impl Drop for Writer {
 }
 
 impl Writer {
-    pub(crate) fn new(address: Address, latest: watch::Sender<i64>) -> Self {
-        let desk = Arc::new(Mutex::new(Desk { address, latest, session: None, closed: false }));
+    pub(crate) fn new(address: Address, trail: Arc<Trail>, latest: watch::Sender<i64>) -> Self {
+        let desk = Arc::new(Mutex::new(Desk { address, trail, latest, session: None, closed: false }));
         let left = Arc::new(Notify::new());
-        let flusher = tokio::spawn(flush(desk.clone(), left.clone()));
-        Self { desk, left, flusher }
+        let (told, queue) = mpsc::channel(QUEUE);
+        let flusher = tokio::spawn(flush(desk.clone(), left.clone(), queue));
+        Self { desk, left, told, flusher }
     }
 
     /// Enters the group; waits for the turn.
@@ -88,11 +83,20 @@ impl Writer {
         let mut desk = self.lock().await?;
         let leaving = Leaving(self.left.clone());
         unbroken(async move {
-            desk.ready().await?.enter().await?;
+            desk.enter().await?;
             let session = OwnedMutexGuard::try_map(desk, |desk| desk.session.as_mut());
             Ok(Member { session: session.map_err(|_| sqlx::Error::PoolClosed)?, _leaving: leaving })
         })
         .await
+    }
+
+    /// Appends an event that tells of no change to the trail, and waits until it is on disk. It is appended even if the
+    /// caller gives up.
+    pub(crate) async fn tell(&self, entry: AuditEntry) -> Result<(), Error> {
+        let (acknowledge, receipt) = oneshot::channel();
+        let told = self.told.send_timeout(Told { entry, acknowledge }, PATIENCE);
+        told.await.map_err(|_| Error::Busy)?;
+        wait_for(receipt).await
     }
 
     /// Moves the write-ahead log of `SQLite` into its file and empties it; false if a reader is in the way.
@@ -122,12 +126,35 @@ impl Writer {
     }
 }
 
-/// Commits whenever somebody has left, behind all who wait already.
-async fn flush(desk: Arc<Mutex<Desk>>, left: Arc<Notify>) {
+/// Commits whenever somebody has left or tells something, behind all who wait already.
+async fn flush(desk: Arc<Mutex<Desk>>, left: Arc<Notify>, mut queue: mpsc::Receiver<Told>) {
+    let mut crowd = false;
     loop {
-        left.notified().await;
-        desk.lock().await.commit().await;
+        let mut told = Vec::new();
+        tokio::select! {
+            () = left.notified() => {}
+            _ = queue.recv_many(&mut told, QUEUE) => {}
+        }
+        if crowd {
+            // Whoever can go on at this moment may come along.
+            tokio::task::yield_now().await;
+        }
+        let mut desk = desk.lock().await;
+        while told.len() < QUEUE
+            && let Ok(more) = queue.try_recv()
+        {
+            told.push(more);
+        }
+        crowd = told.len() > 1;
+        if !told.is_empty() {
+            desk.tell(told).await;
+        }
+        desk.commit().await;
     }
+}
+
+async fn wait_for(receipt: oneshot::Receiver<Outcome>) -> Result<(), Error> {
+    Ok(receipt.await.unwrap_or_else(|_| Err(Arc::new(sqlx::Error::WorkerCrashed)))?)
 }
 
 /// Goes on if its caller gives up.
@@ -140,24 +167,54 @@ where
 }
 
 impl Desk {
-    /// The session, without what a dropped member left; a new one if there is none that can be used.
-    async fn ready(&mut self) -> Result<&mut Session, Error> {
+    /// The session; a new one if there is none that can be used.
+    async fn ready(&mut self) -> Result<&mut Session, Failure> {
         if self.closed {
-            return Err(sqlx::Error::PoolClosed.into());
-        }
-        if let Some(session) = &mut self.session {
-            session.settle().await;
+            return Err(Arc::new(sqlx::Error::PoolClosed));
         }
         let session = match self.session.take() {
-            Some(session) if !session.broken => session,
+            Some(session) if !session.is_broken() => session,
             broken => {
                 if let Some(session) = broken {
                     session.end().await;
                 }
-                Session::new(self.address.connect().await?, self.address.begin_write())
+                Session::open(&self.address).await?
             }
         };
         Ok(self.session.insert(session))
+    }
+
+    /// Lets a member in. If the others' transaction turns out to be lost, into a new one.
+    async fn enter(&mut self) -> Outcome {
+        let session = self.ready().await?;
+        let joins = session.is_open();
+        match session.enter().await {
+            Err(_) if joins => self.ready().await?.enter().await,
+            entered => entered,
+        }
+    }
+
+    /// Appends to the trail what is told of no change: at once if nobody is in the group, else as one more member of it.
+    async fn tell(&mut self, told: Vec<Told>) {
+        let (entries, waiting): (Vec<_>, Vec<_>) =
+            told.into_iter().map(|told| (told.entry, told.acknowledge)).unzip();
+        let trail = Arc::clone(&self.trail);
+        if let Some(session) = &mut self.session
+            && session.append_at_once(&trail, &entries).await
+        {
+            return session::answer(waiting, &Ok(()));
+        }
+        match self.append(&trail, entries).await {
+            Ok(session) => session.leave(waiting, 0),
+            Err(failure) => session::answer(waiting, &Err(failure)),
+        }
+    }
+
+    async fn append(&mut self, trail: &Trail, entries: Vec<AuditEntry>) -> Result<&mut Session, Failure> {
+        self.enter().await?;
+        let session = self.ready().await?;
+        session.append(trail, 0, entries).await?;
+        Ok(session)
     }
 
     async fn commit(&mut self) {
@@ -167,94 +224,6 @@ impl Desk {
             feed::announce(&self.latest, revision);
             session.acknowledge();
         }
-    }
-}
-
-impl Session {
-    fn new(connection: AnyConnection, begin: &'static str) -> Self {
-        let (open, savepoint, broken) = (false, false, false);
-        Self { connection, begin, open, savepoint, members: Vec::new(), revision: 0, broken }
-    }
-
-    /// Opens a member's savepoint, and the transaction if there is none: without one, `SQLite` would take the savepoint for
-    /// a transaction.
-    async fn enter(&mut self) -> Outcome {
-        for (step, done) in [(self.begin, self.open), ("SAVEPOINT member", false)] {
-            if !done && let Err(failure) = self.run(step).await {
-                self.fail(&failure).await;
-                return Err(failure);
-            }
-            self.open = true;
-        }
-        self.savepoint = true;
-        Ok(())
-    }
-
-    /// The member's work is done. If this fails, its savepoint is left over.
-    async fn release(&mut self, revision: i64) -> Result<oneshot::Receiver<Outcome>, Failure> {
-        self.run("RELEASE SAVEPOINT member").await?;
-        self.savepoint = false;
-        self.revision = self.revision.max(revision);
-        let (acknowledge, receipt) = oneshot::channel();
-        self.members.push(acknowledge);
-        Ok(receipt)
-    }
-
-    /// Rolls back what a dropped member left. If its savepoint is gone, so is the whole transaction.
-    async fn settle(&mut self) {
-        if !self.savepoint {
-            return;
-        }
-        self.savepoint = false;
-        for step in ["ROLLBACK TO SAVEPOINT member", "RELEASE SAVEPOINT member"] {
-            if let Err(failure) = self.run(step).await {
-                return self.fail(&failure).await;
-            }
-        }
-    }
-
-    /// Ends the transaction, if one is open. If its members are to be acknowledged, gives the revision that it came to.
-    async fn commit(&mut self) -> Option<i64> {
-        self.settle().await;
-        if !self.open {
-            return None;
-        }
-        let end = if self.members.is_empty() { "ROLLBACK" } else { "COMMIT" };
-        match self.run(end).await {
-            Ok(()) => self.open = false,
-            Err(failure) => self.fail(&failure).await,
-        }
-        (!self.open && !self.members.is_empty()).then_some(self.revision)
-    }
-
-    fn acknowledge(&mut self) {
-        for member in self.members.drain(..) {
-            // Whoever gave up does not wait.
-            let _ = member.send(Ok(()));
-        }
-    }
-
-    /// Fails all that are not acknowledged, and ends the transaction if it still can be.
-    async fn fail(&mut self, failure: &Failure) {
-        for member in self.members.drain(..) {
-            let _ = member.send(Err(failure.clone()));
-        }
-        (self.open, self.savepoint) = (false, false);
-        self.broken = self.broken || self.run("ROLLBACK").await.is_err();
-    }
-
-    async fn run(&mut self, step: &'static str) -> Outcome {
-        let step = sqlx::raw_sql(step).execute(&mut self.connection);
-        let Ok(done) = tokio::time::timeout(STEP, step).await else {
-            self.broken = true;
-            return Err(Arc::new(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())));
-        };
-        done.map(drop).map_err(Arc::new)
-    }
-
-    async fn end(self) {
-        // What is left of it, the database ends by itself.
-        let _ = tokio::time::timeout(FAREWELL, self.connection.close()).await;
     }
 }
 
@@ -271,15 +240,26 @@ impl Member {
         &mut self.session.connection
     }
 
-    /// Waits until the group is committed. `revision` is that of the member's last change.
-    pub(crate) async fn commit(self, revision: i64) -> Result<(), Error> {
-        let receipt = unbroken(self.leave(revision)).await?;
-        receipt.await.unwrap_or_else(|_| Err(Arc::new(sqlx::Error::WorkerCrashed)))?;
-        Ok(())
+    /// Appends an event that tells of the change `revision`, 0 for none; gives its sequence.
+    pub(crate) async fn append(
+        &mut self,
+        trail: &Trail,
+        revision: i64,
+        entry: AuditEntry,
+    ) -> Result<i64, Error> {
+        Ok(self.session.append(trail, revision, vec![entry]).await?)
     }
 
-    async fn leave(mut self, revision: i64) -> Result<oneshot::Receiver<Outcome>, Error> {
-        Ok(self.session.release(revision).await?)
+    pub(crate) fn forget_the_end(&mut self) {
+        self.session.forget_the_end();
+    }
+
+    /// Waits until the group is committed. `revision` is that of the member's last change.
+    pub(crate) async fn commit(mut self, revision: i64) -> Result<(), Error> {
+        let (acknowledge, receipt) = oneshot::channel();
+        self.session.leave([acknowledge], revision);
+        drop(self);
+        wait_for(receipt).await
     }
 }
 

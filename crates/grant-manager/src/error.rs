@@ -141,7 +141,6 @@ fn database(error: &pullpass_database::Error) -> Status {
         | E::NoUser(_)
         | E::Open { .. }
         | E::Migrate { .. }
-        | E::Details(_)
         | E::Sql(_) => internal(&text, error),
     }
 }

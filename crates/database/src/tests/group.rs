@@ -178,6 +178,90 @@ async fn a_replica_that_stalls_holds_the_others_up_for_seconds_and_not_for_ever(
     assert_eq!(add(&stalled, "b").await, 2 + stalled_counts, "it goes on with a new connection");
 }
 
+/// Tells them while the writer is held, so that all are appended together.
+async fn tell_together(database: &Database, resources: &[String]) -> Vec<Result<(), Error>> {
+    let held = database.write().await.unwrap();
+    let tell = |resource: &String| {
+        let (database, entry) = (database.clone(), entry(resource));
+        tokio::spawn(async move { database.audit(entry).await })
+    };
+    let telling: Vec<_> = resources.iter().map(tell).collect();
+    tokio::task::yield_now().await;
+    drop(held);
+    let mut outcomes = Vec::new();
+    for told in telling {
+        outcomes.push(told.await.unwrap());
+    }
+    outcomes
+}
+
+#[tokio::test]
+async fn what_many_tell_at_the_same_time_is_chained_in_order() {
+    let (_place, database) = opened().await;
+    let resources: Vec<_> = (0..100).map(|number| format!("things/{number}")).collect();
+    assert_eq!(add(&database, "a").await, 1);
+    for told in tell_together(&database, &resources).await {
+        told.unwrap();
+    }
+    database.audit(entry("alone")).await.unwrap();
+    assert_eq!(add(&database, "b").await, 2);
+    let events = database.audit_events(0, 200).await.unwrap();
+    let told: Vec<_> = events.iter().map(|event| event.entry.resource.as_str()).collect();
+    let expected = ["a"].into_iter().chain(resources.iter().map(String::as_str)).chain(["alone", "b"]);
+    assert_eq!(told, expected.collect::<Vec<_>>());
+    assert_eq!(events[1].revision, 0, "they tell of no change");
+    let mut read = database.read().await.unwrap();
+    for sequence in 1..=103 {
+        assert!(read.is_chained(sequence).await.unwrap(), "event {sequence}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_trail_refuses_fails_those_who_tell_it_and_no_member_of_the_group() {
+    let (_place, database) = opened().await;
+    let refuse = match Kind::of_this_run() {
+        Kind::Sqlite => {
+            "CREATE TRIGGER refuse BEFORE INSERT ON audit_events WHEN NEW.resource = 'refused' \
+             BEGIN SELECT RAISE(ABORT, 'refused'); END"
+        }
+        Kind::Postgres => "ALTER TABLE audit_events ADD CONSTRAINT refuse CHECK (resource <> 'refused')",
+    };
+    let mut write = database.write().await.unwrap();
+    sqlx::query(refuse).execute(write.connection()).await.unwrap();
+    write.commit().await.unwrap();
+    let held = database.write().await.unwrap();
+    let member = tokio::spawn(member(database.clone(), "a", Then::Commit));
+    let teller = database.clone();
+    let told = tokio::spawn(async move { teller.audit(entry("refused")).await });
+    tokio::task::yield_now().await;
+    drop(held);
+    assert!(told.await.unwrap().is_err());
+    assert_eq!(member.await.unwrap().unwrap().unwrap(), 1);
+    database.audit(entry("taken")).await.unwrap();
+    assert!(database.audit(entry("refused")).await.is_err());
+    assert_eq!(add(&database, "b").await, 2);
+    let events = database.audit_events(0, 10).await.unwrap();
+    let told: Vec<_> = events.iter().map(|event| event.entry.resource.as_str()).collect();
+    assert_eq!(told, ["a", "taken", "b"]);
+}
+
+#[tokio::test]
+async fn whoever_else_moves_the_end_of_the_trail_breaks_no_chain() {
+    let (place, database) = opened().await;
+    let other = open(&place).await;
+    for round in 0..3 {
+        database.audit(entry("here")).await.unwrap();
+        other.audit(entry("there")).await.unwrap();
+        assert_eq!(add(&other, &format!("there-{round}")).await, 2 * round + 1);
+        assert_eq!(add(&database, &format!("here-{round}")).await, 2 * round + 2);
+    }
+    let mut read = database.read().await.unwrap();
+    for sequence in 1..=12 {
+        assert!(read.is_chained(sequence).await.unwrap(), "event {sequence}");
+    }
+    assert_eq!(read.head().await.unwrap().sequence, 12);
+}
+
 /// The future after one poll, if it is not done.
 async fn polled_once<F: Future + Unpin>(mut future: F) -> Option<F> {
     let pending = std::future::poll_fn(|context| {

@@ -2,10 +2,11 @@
 //! everything that was acknowledged there.
 //!
 //! Two handles on one database, as two replicas have; 32 writers that stall, drop, give up at any await, and lose their
-//! transactions; connections that are cut; followers that are cut, too, and resume on either handle.
+//! transactions; others among them that only tell the trail something; connections that are cut; followers that are cut, too,
+//! and resume on either handle.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     future::poll_fn,
     hash::{BuildHasher as _, DefaultHasher, Hash as _, Hasher as _, RandomState},
     sync::{
@@ -32,6 +33,8 @@ struct Torture {
     commits: usize,
     /// By revision.
     acknowledged: Mutex<BTreeMap<i64, String>>,
+    /// What the trail was told without a change.
+    told: Mutex<BTreeSet<String>>,
     done: AtomicUsize,
     failed: AtomicUsize,
     given_up: AtomicUsize,
@@ -51,6 +54,7 @@ async fn no_acknowledged_change_is_lost_and_revisions_stay_gapless_whatever_brea
         handles,
         commits: usize::try_from(commits).unwrap(),
         acknowledged: Mutex::default(),
+        told: Mutex::default(),
         done: AtomicUsize::default(),
         failed: AtomicUsize::default(),
         given_up: AtomicUsize::default(),
@@ -101,6 +105,10 @@ async fn write(torture: Arc<Torture>, writer: u64, mut random: Random) {
         let handle = &torture.handles[random.below(2)];
         let name = format!("{writer}-{n}");
         let polls = if random.below(20) == 0 { random.below(60) } else { usize::MAX };
+        if random.below(4) == 0 {
+            torture.tell(handle, &name, random.below(40)).await;
+            continue;
+        }
         let attempt = attempt(handle, &name, random.below(200));
         match give_up_after(polls, Box::pin(attempt)).await {
             Some(Ok(Some(revision))) => torture.acknowledge(revision, name),
@@ -127,6 +135,16 @@ async fn attempt(database: &Database, name: &str, chance: usize) -> Result<Optio
 }
 
 impl Torture {
+    /// An event without a change; the caller may give up at any await.
+    async fn tell(&self, database: &Database, name: &str, polls: usize) {
+        let polls = if polls < 3 { polls } else { usize::MAX };
+        match give_up_after(polls, Box::pin(database.audit(entry(name)))).await {
+            Some(Ok(())) => drop(self.told.lock().unwrap().insert(name.to_owned())),
+            Some(Err(_)) => drop(self.failed.fetch_add(1, Relaxed)),
+            None => drop(self.given_up.fetch_add(1, Relaxed)),
+        }
+    }
+
     fn acknowledge(&self, revision: i64, name: String) {
         let before = self.acknowledged.lock().unwrap().insert(revision, name);
         assert_eq!(before, None, "revision {revision} was given twice");
@@ -191,13 +209,39 @@ async fn check_the_table(torture: &Torture) -> Seen {
         "SELECT count(*) FROM things t JOIN changes c ON c.name = t.name",
         "SELECT count(*) FROM things",
         "SELECT count(*) FROM audit_events a JOIN changes c ON c.revision = a.revision AND c.name = a.resource",
-        "SELECT max(sequence) FROM audit_events",
+        "SELECT count(*) FROM audit_events WHERE revision > 0",
     ];
     for question in questions {
         let answer: i64 = sqlx::query_scalar(question).fetch_one(read.connection()).await.unwrap();
         assert_eq!(answer, seen.0, "half a write: {question}");
     }
+    check_the_trail(torture, seen.0).await;
     seen
+}
+
+/// Every event is chained to the one before, and everything that was told is there.
+async fn check_the_trail(torture: &Torture, changes: i64) {
+    let database = &torture.handles[0];
+    let mut told = torture.told.lock().unwrap().clone();
+    let (mut last, mut others) = ((0, String::new()), 0);
+    loop {
+        let events = database.audit_events(last.0, 1000).await.unwrap();
+        if events.is_empty() {
+            break;
+        }
+        for event in events {
+            assert_eq!(event.sequence, last.0 + 1, "missed, doubled or reordered");
+            assert_eq!(event.mac, database.trail().mac(&event, &last.1).to_string(), "the chain is broken");
+            if event.revision == 0 {
+                others += 1;
+                told.remove(&event.entry.resource);
+            }
+            last = (event.sequence, event.mac);
+        }
+    }
+    assert_eq!(told, BTreeSet::new(), "acknowledged and lost");
+    assert_eq!(last.0, changes + others);
+    println!("{others} events without a change");
 }
 
 /// None if it was given up, which it is at the await that follows so many polls.
