@@ -134,13 +134,19 @@ fn does_not_quote(metadata: &Metadata<'_>) -> bool {
     !QUOTING.iter().any(|library| metadata.target().starts_with(library))
 }
 
+/// A span without fields says how long something takes: that is for traces.
+fn tells_something(metadata: &Metadata<'_>) -> bool {
+    metadata.is_event() || !metadata.fields().is_empty()
+}
+
 fn log_layer<S>(config: &TelemetryConfig) -> Result<Box<dyn Layer<S> + Send + Sync>, Error>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
     let filter = EnvFilter::try_new(&config.log)
         .map_err(|source| Error::Directive { directive: config.log.clone(), source })?
-        .and(filter_fn(does_not_quote));
+        .and(filter_fn(does_not_quote))
+        .and(filter_fn(tells_something));
     let layer = fmt::layer().with_writer(io::stderr);
     Ok(match config.log_format {
         LogFormat::Text => layer.with_ansi(false).with_filter(filter).boxed(),
