@@ -14,7 +14,7 @@ use crate::{
     error::Error,
     keys::Keys,
     seal::Place,
-    store::{self, Credential, Entry, Version},
+    store::{self, Credential, Entry, Record, Version},
 };
 
 /// The kind of our changes in the feed.
@@ -52,13 +52,22 @@ impl Credentials {
         if change.is_repeated().await? {
             return change.current().await;
         }
-        if store::find(change.sql(), name).await?.is_some() {
+        if store::record(change.sql(), name).await?.is_some() {
             return Err(Error::Exists(name.clone()));
         }
-        let (uid, now) = (self.clock.new_id().to_string(), change.now);
-        store::insert(change.sql(), name, &uid, description, now).await?;
-        self.add_version_to(&mut change, &uid, 1, material).await?;
-        change.finish(of_version(1)).await
+        let now = change.now;
+        let record = Record {
+            name: name.clone(),
+            uid: self.clock.new_id().to_string(),
+            description: description.to_owned(),
+            version: 1,
+            create_time: now,
+            update_time: now,
+            revision: 0,
+        };
+        store::insert(change.sql(), &record).await?;
+        self.insert_version(&mut change, &record, material).await?;
+        change.finish(record, of_version(1)).await
     }
 
     pub(crate) async fn add_version(
@@ -72,10 +81,11 @@ impl Credentials {
         if change.is_repeated().await? {
             return change.current().await;
         }
-        let current = change.current_at(etag).await?;
-        let version = current.version + 1;
-        self.add_version_to(&mut change, &current.uid, version, material).await?;
-        change.finish(of_version(version)).await
+        let mut record = change.record_at(etag).await?;
+        record.version += 1;
+        self.insert_version(&mut change, &record, material).await?;
+        let details = of_version(record.version);
+        change.finish(record, details).await
     }
 
     pub(crate) async fn get(&self, name: &CredentialName) -> Result<Credential, Error> {
@@ -102,16 +112,15 @@ impl Credentials {
         description: &str,
     ) -> Result<Credential, Error> {
         let mut change = self.begin(call, name).await?;
-        let current = change.current_at(etag).await?;
-        store::describe(change.sql(), &current.uid, description).await?;
-        change.finish(BTreeMap::new()).await
+        let record = Record { description: description.to_owned(), ..change.record_at(etag).await? };
+        change.finish(record, BTreeMap::new()).await
     }
 
     pub(crate) async fn delete(&self, call: &Call, name: &CredentialName, etag: &str) -> Result<(), Error> {
         let mut change = self.begin(call, name).await?;
-        let current = change.current_at(etag).await?;
-        store::delete(change.sql(), &current.uid).await?;
-        change.record(true, of_version(current.version)).await?;
+        let record = change.record_at(etag).await?;
+        store::delete(change.sql(), &record.uid).await?;
+        change.tell(true, of_version(record.version)).await?;
         change.commit().await?;
         scrub(&self.database).await;
         Ok(())
@@ -125,19 +134,19 @@ impl Credentials {
         version: i64,
     ) -> Result<Credential, Error> {
         let mut change = self.begin(call, name).await?;
-        let current = change.current().await?;
-        let known = current.versions.iter().find(|known| known.number == version);
+        let record = change.record_at("").await?;
+        let known = store::version(change.sql(), &record.uid, version).await?;
         match known {
             None => return Err(Error::VersionNotFound { name: name.clone(), version }),
-            Some(_) if version == current.version => {
+            Some(_) if version == record.version => {
                 return Err(Error::VersionIsCurrent { name: name.clone(), version });
             }
-            Some(known) if known.destroy_time.is_some() => return Ok(current),
+            Some(known) if known.destroy_time.is_some() => return change.current().await,
             Some(_) => {}
         }
         let now = change.now;
-        store::destroy_version(change.sql(), &current.uid, version, now).await?;
-        let credential = change.finish(of_version(version)).await?;
+        store::destroy_version(change.sql(), &record.uid, version, now).await?;
+        let credential = change.finish(record, of_version(version)).await?;
         scrub(&self.database).await;
         Ok(credential)
     }
@@ -147,14 +156,15 @@ impl Credentials {
         Ok(Change { write, call, name, now: self.clock.now() })
     }
 
-    async fn add_version_to(
+    /// The newest of what the record tells.
+    async fn insert_version(
         &self,
         change: &mut Change<'_>,
-        uid: &str,
-        version: i64,
+        record: &Record,
         material: &DockerConfig,
     ) -> Result<(), Error> {
-        let name = change.name;
+        let Record { name, uid, version, .. } = record;
+        let version = *version;
         let unreadable = |source| Error::Unreadable { name: name.clone(), version, source };
         let rendered = material.render(SecretType::DockerConfigJson).map_err(unreadable)?;
         let shown = |(registry, username): (&str, &str)| Entry {
@@ -171,7 +181,7 @@ impl Credentials {
             creator: change.call.principal.clone(),
             destroy_time: None,
         };
-        store::add_version(change.sql(), uid, &version, sealed).await.map_err(Error::of_key)
+        store::insert_version(change.sql(), uid, &version, sealed).await.map_err(Error::of_key)
     }
 }
 
@@ -220,14 +230,15 @@ impl Change<'_> {
         store::find(self.sql(), name).await?.ok_or_else(|| Error::NotFound(name.clone()))
     }
 
-    /// The credential as it is, which must be as `etag` says, if it says anything.
-    async fn current_at(&mut self, etag: &str) -> Result<Credential, Error> {
-        let current = self.current().await?;
-        if etag.is_empty() || etag == current.etag() { Ok(current) } else { Err(Error::Stale(current.name)) }
+    /// The record as it is, which must be as `etag` says, if it says anything.
+    async fn record_at(&mut self, etag: &str) -> Result<Record, Error> {
+        let name = self.name;
+        let record = store::record(self.sql(), name).await?.ok_or_else(|| Error::NotFound(name.clone()))?;
+        if etag.is_empty() || etag == record.etag() { Ok(record) } else { Err(Error::Stale(record.name)) }
     }
 
     /// Appends to the feed and to the audit trail; gives the revision.
-    async fn record(&mut self, deleted: bool, details: BTreeMap<String, String>) -> Result<i64, Error> {
+    async fn tell(&mut self, deleted: bool, details: BTreeMap<String, String>) -> Result<i64, Error> {
         let name = self.name.to_string();
         let trace_context = telemetry::trace_context();
         let revision = self.write.change(KIND, &name, deleted, trace_context.as_deref()).await?;
@@ -242,14 +253,18 @@ impl Change<'_> {
         Ok(revision)
     }
 
-    /// Records the change, and gives the credential as it is now.
-    async fn finish(mut self, details: BTreeMap<String, String>) -> Result<Credential, Error> {
-        let revision = self.record(false, details).await?;
-        let (name, now) = (self.name, self.now);
-        store::touch(self.sql(), name, now, revision).await?;
-        let credential = self.current().await?;
+    /// The credential is to be what the record says; gives it as it is then.
+    async fn finish(
+        mut self,
+        record: Record,
+        details: BTreeMap<String, String>,
+    ) -> Result<Credential, Error> {
+        let revision = self.tell(false, details).await?;
+        let record = Record { update_time: self.now, revision, ..record };
+        store::update(self.sql(), &record).await?;
+        let versions = store::versions(self.sql(), &record.uid).await?;
         self.commit().await?;
-        Ok(credential)
+        Ok(Credential { record, versions })
     }
 
     async fn commit(self) -> Result<(), Error> {

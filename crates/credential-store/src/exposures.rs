@@ -104,7 +104,7 @@ fn fate(credential: Option<&Credential>, version: i64, last: OffsetDateTime) -> 
     let known = credential.versions.iter().find(|known| known.number == version);
     match known.filter(|known| known.create_time <= last) {
         None => Fate::Deleted,
-        Some(_) if version == credential.version => Fate::Current,
+        Some(_) if version == credential.record.version => Fate::Current,
         Some(known) if known.destroy_time.is_some() => Fate::Destroyed,
         Some(_) => Fate::Superseded,
     }

@@ -4,7 +4,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use pullpass_api::ticket::Claims;
 use pullpass_database::{AuditEntry, Database};
-use pullpass_domain::{docker_config::DockerConfig, name::CredentialName, secret::SecretBytes};
+use pullpass_domain::{
+    docker_config::{DockerConfig, SecretType},
+    name::CredentialName,
+    secret::SecretBytes,
+};
 use pullpass_runtime::{Clock, PeerIdentity};
 
 use crate::{
@@ -55,26 +59,24 @@ impl Fetch {
             resource: claims.as_ref().map(|claims| claims.link.clone()).unwrap_or_default(),
             details: details(claims.as_ref(), &outcome),
         };
-        let mut write = self.database.write().await?;
-        write.audit(entry).await?;
-        write.commit().await?;
+        self.database.audit(entry).await?;
         metrics::fetched(outcome.as_ref().err());
         outcome
     }
 
     async fn render(&self, ticket: &Ticket) -> Result<Fetched, Error> {
-        let mut configs = Vec::with_capacity(ticket.credentials.len());
-        let mut versions = Vec::with_capacity(ticket.credentials.len());
-        for (name, newest, kek) in self.newest(ticket).await? {
-            configs.push(open(&name, &newest, &kek)?);
-            versions.push((name, newest.version));
+        let mut materials = Vec::with_capacity(ticket.credentials.len());
+        for (newest, kek) in self.newest(ticket).await? {
+            let material = open(&newest, &kek)?;
+            materials.push((newest.name, newest.version, material));
         }
-        let data = DockerConfig::merge(&configs).render(ticket.secret_type).map_err(Error::DoesNotFit)?;
+        let data = rendered(&materials, ticket.secret_type)?;
+        let versions = materials.into_iter().map(|(name, version, _)| (name, version)).collect();
         Ok(Fetched { data, versions })
     }
 
     /// All of one moment, each with the key that opens it.
-    async fn newest(&self, ticket: &Ticket) -> Result<Vec<(CredentialName, Newest, Arc<Kek>)>, Error> {
+    async fn newest(&self, ticket: &Ticket) -> Result<Vec<(Newest, Arc<Kek>)>, Error> {
         let rows = self.rows(ticket).await?;
         self.with_keys_or_again(rows, ticket).await
     }
@@ -82,47 +84,59 @@ impl Fetch {
     /// What was read may have been re-wrapped since, and its former key removed; then it is read again.
     async fn with_keys_or_again(
         &self,
-        rows: Vec<(CredentialName, Newest)>,
+        rows: Vec<Newest>,
         ticket: &Ticket,
-    ) -> Result<Vec<(CredentialName, Newest, Arc<Kek>)>, Error> {
+    ) -> Result<Vec<(Newest, Arc<Kek>)>, Error> {
         match self.with_keys(rows).await {
             Err(Error::Key(_)) => self.with_keys(self.rows(ticket).await?).await,
             done => done,
         }
     }
 
-    async fn rows(&self, ticket: &Ticket) -> Result<Vec<(CredentialName, Newest)>, Error> {
-        let mut read = self.database.read().await?;
-        let mut all = Vec::with_capacity(ticket.credentials.len());
-        for name in &ticket.credentials {
-            let newest = store::newest(read.connection(), name).await?;
-            all.push((name.clone(), newest.ok_or_else(|| Error::LinkedNotFound(name.clone()))?));
-        }
-        Ok(all)
+    async fn rows(&self, ticket: &Ticket) -> Result<Vec<Newest>, Error> {
+        let newest = store::newest(&mut *self.database.reader().await?, &ticket.credentials).await?;
+        let of = |name: &CredentialName| {
+            let newest = newest.iter().find(|newest| newest.name == *name);
+            newest.cloned().ok_or_else(|| Error::LinkedNotFound(name.clone()))
+        };
+        ticket.credentials.iter().map(of).collect()
     }
 
-    async fn with_keys(
-        &self,
-        rows: Vec<(CredentialName, Newest)>,
-    ) -> Result<Vec<(CredentialName, Newest, Arc<Kek>)>, Error> {
+    async fn with_keys(&self, rows: Vec<Newest>) -> Result<Vec<(Newest, Arc<Kek>)>, Error> {
         let mut all = Vec::with_capacity(rows.len());
-        for (name, newest) in rows {
+        for newest in rows {
             let kek = self.keys.opening(&newest.sealed.key_id).await?;
-            all.push((name, newest, kek));
+            all.push((newest, kek));
         }
         Ok(all)
     }
 }
 
-fn open(name: &CredentialName, newest: &Newest, kek: &Kek) -> Result<DockerConfig, Error> {
-    let (version, place) = (newest.version, Place { uid: &newest.uid, name, version: newest.version });
+fn open(newest: &Newest, kek: &Kek) -> Result<SecretBytes, Error> {
+    let Newest { name, uid, version, .. } = newest;
+    let (version, place) = (*version, Place { uid, name, version: *version });
     let material = kek.open(place, &newest.entries.0, &newest.sealed);
-    let material = material.map_err(|source| Error::Seal { name: name.clone(), version, source })?;
-    DockerConfig::parse(material.expose()).map_err(|source| Error::Unreadable {
-        name: name.clone(),
-        version,
-        source,
-    })
+    material.map_err(|source| Error::Seal { name: name.clone(), version, source })
+}
+
+/// The material of these versions in one, as a Secret of this type.
+fn rendered(
+    materials: &[(CredentialName, i64, SecretBytes)],
+    secret_type: SecretType,
+) -> Result<SecretBytes, Error> {
+    // What is stored is a rendering of this type.
+    if let ([(.., material)], SecretType::DockerConfigJson) = (materials, secret_type) {
+        return Ok(material.clone());
+    }
+    let parse = |(name, version, material): &(CredentialName, i64, SecretBytes)| {
+        DockerConfig::parse(material.expose()).map_err(|source| Error::Unreadable {
+            name: name.clone(),
+            version: *version,
+            source,
+        })
+    };
+    let configs: Vec<_> = materials.iter().map(parse).collect::<Result<_, _>>()?;
+    DockerConfig::merge(&configs).render(secret_type).map_err(Error::DoesNotFit)
 }
 
 /// Claims are told only where the signature is grant-manager's.

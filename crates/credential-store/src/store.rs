@@ -12,25 +12,32 @@ use crate::seal::Sealed;
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
 
-/// What is known of a credential, without material.
+/// What is known of a credential, without its versions.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Credential {
+pub(crate) struct Record {
     pub(crate) name: CredentialName,
     pub(crate) uid: String,
     pub(crate) description: String,
+    /// The newest.
     pub(crate) version: i64,
-    /// Newest first.
-    pub(crate) versions: Vec<Version>,
     pub(crate) create_time: OffsetDateTime,
     pub(crate) update_time: OffsetDateTime,
     pub(crate) revision: i64,
 }
 
-impl Credential {
+impl Record {
     /// Changes with every write, since every write takes a revision; tells nothing of the material.
     pub(crate) fn etag(&self) -> String {
         format!("{:x}", self.revision)
     }
+}
+
+/// What is known of a credential, without material.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Credential {
+    pub(crate) record: Record,
+    /// Newest first.
+    pub(crate) versions: Vec<Version>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,8 +69,10 @@ impl TryFrom<String> for Entries {
 }
 
 /// The newest version of a credential, sealed.
-#[derive(Debug, FromRow)]
+#[derive(Debug, Clone, FromRow)]
 pub(crate) struct Newest {
+    #[sqlx(try_from = "String")]
+    pub(crate) name: CredentialName,
     pub(crate) uid: String,
     pub(crate) version: i64,
     #[sqlx(try_from = "String")]
@@ -92,9 +101,34 @@ pub(crate) struct Head {
 }
 
 pub(crate) async fn find(sql: &mut Connection, name: &CredentialName) -> Result<Option<Credential>> {
+    let Some(record) = record(sql, name).await? else { return Ok(None) };
+    let versions = versions(sql, &record.uid).await?;
+    Ok(Some(Credential { record, versions }))
+}
+
+pub(crate) async fn record(sql: &mut Connection, name: &CredentialName) -> Result<Option<Record>> {
     let row = sqlx::query_as("SELECT * FROM credentials WHERE name = $1").bind(name.to_string());
-    let row: Option<Row> = row.fetch_optional(&mut *sql).await?;
-    Ok(with_versions(sql, row.into_iter().collect()).await?.pop())
+    let row: Option<Row> = row.fetch_optional(sql).await?;
+    Ok(row.map(Record::from))
+}
+
+/// All of a credential, newest first.
+pub(crate) async fn versions(sql: &mut Connection, uid: &str) -> Result<Vec<Version>> {
+    let rows = sqlx::query_as(
+        "SELECT uid, version, entries, creator, create_time, destroy_time FROM credential_versions \
+         WHERE uid = $1 ORDER BY version DESC",
+    );
+    let rows: Vec<VersionRow> = rows.bind(uid).fetch_all(sql).await?;
+    rows.into_iter().map(Version::try_from).collect()
+}
+
+pub(crate) async fn version(sql: &mut Connection, uid: &str, number: i64) -> Result<Option<Version>> {
+    let row = sqlx::query_as(
+        "SELECT uid, version, entries, creator, create_time, destroy_time FROM credential_versions \
+         WHERE uid = $1 AND version = $2",
+    );
+    let row: Option<VersionRow> = row.bind(uid).bind(number).fetch_optional(sql).await?;
+    row.map(Version::try_from).transpose()
 }
 
 /// The first `limit` credentials after the name `after`, by name.
@@ -113,13 +147,17 @@ pub(crate) async fn head(sql: &mut Connection, name: &str) -> Result<Option<Head
     head.bind(name).fetch_optional(sql).await
 }
 
-pub(crate) async fn newest(sql: &mut Connection, name: &CredentialName) -> Result<Option<Newest>> {
-    let newest = sqlx::query_as(
-        "SELECT c.uid, c.version, v.entries, v.format, v.material_key_id, v.key_id, v.data_key, v.ciphertext \
+/// Those of these credentials that there are, in no order.
+pub(crate) async fn newest(sql: &mut Connection, names: &[CredentialName]) -> Result<Vec<Newest>> {
+    let places: Vec<_> = (1..=names.len()).map(|place| format!("${place}")).collect();
+    let select = format!(
+        "SELECT c.name, c.uid, c.version, v.entries, v.format, v.material_key_id, v.key_id, v.data_key, v.ciphertext \
          FROM credentials c \
-         JOIN credential_versions v ON v.uid = c.uid AND v.version = c.version WHERE c.name = $1",
+         JOIN credential_versions v ON v.uid = c.uid AND v.version = c.version WHERE c.name IN ({})",
+        places.join(", ")
     );
-    newest.bind(name.to_string()).fetch_optional(sql).await
+    let newest = sqlx::query_as(sqlx::AssertSqlSafe(select));
+    names.iter().fold(newest, |newest, name| newest.bind(name.to_string())).fetch_all(sql).await
 }
 
 /// Up to `limit` data keys that hang on the key `key_id`.
@@ -146,24 +184,37 @@ pub(crate) async fn rewrap(
     Ok(update.execute(sql).await?.rows_affected() == 1)
 }
 
-/// A credential that has no version yet.
-pub(crate) async fn insert(
-    sql: &mut Connection,
-    name: &CredentialName,
-    uid: &str,
-    description: &str,
-    now: OffsetDateTime,
-) -> Result<()> {
+pub(crate) async fn insert(sql: &mut Connection, record: &Record) -> Result<()> {
     let insert = sqlx::query(
         "INSERT INTO credentials (name, uid, description, version, create_time, update_time, revision) \
-         VALUES ($1, $2, $3, 0, $4, $4, 0)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
     );
-    let insert = insert.bind(name.to_string()).bind(uid).bind(description).bind(to_micros(now));
+    let insert = insert
+        .bind(record.name.to_string())
+        .bind(&record.uid)
+        .bind(&record.description)
+        .bind(record.version)
+        .bind(to_micros(record.create_time))
+        .bind(to_micros(record.update_time))
+        .bind(record.revision);
     insert.execute(sql).await.map(drop)
 }
 
-/// The next version, which becomes the newest.
-pub(crate) async fn add_version(
+/// Makes of it what the record says.
+pub(crate) async fn update(sql: &mut Connection, record: &Record) -> Result<()> {
+    let update = sqlx::query(
+        "UPDATE credentials SET description = $2, version = $3, update_time = $4, revision = $5 WHERE uid = $1",
+    );
+    let update = update
+        .bind(&record.uid)
+        .bind(&record.description)
+        .bind(record.version)
+        .bind(to_micros(record.update_time))
+        .bind(record.revision);
+    update.execute(sql).await.map(drop)
+}
+
+pub(crate) async fn insert_version(
     sql: &mut Connection,
     uid: &str,
     version: &Version,
@@ -187,25 +238,7 @@ pub(crate) async fn add_version(
         .bind(sealed.key_id)
         .bind(sealed.data_key)
         .bind(sealed.ciphertext);
-    insert.execute(&mut *sql).await?;
-    let newest = sqlx::query("UPDATE credentials SET version = $2 WHERE uid = $1");
-    newest.bind(uid).bind(version.number).execute(sql).await.map(drop)
-}
-
-pub(crate) async fn describe(sql: &mut Connection, uid: &str, description: &str) -> Result<()> {
-    let update = sqlx::query("UPDATE credentials SET description = $2 WHERE uid = $1");
-    update.bind(uid).bind(description).execute(sql).await.map(drop)
-}
-
-/// Notes that the credential has changed.
-pub(crate) async fn touch(
-    sql: &mut Connection,
-    name: &CredentialName,
-    now: OffsetDateTime,
-    revision: i64,
-) -> Result<()> {
-    let update = sqlx::query("UPDATE credentials SET update_time = $2, revision = $3 WHERE name = $1");
-    update.bind(name.to_string()).bind(to_micros(now)).bind(revision).execute(sql).await.map(drop)
+    insert.execute(sql).await.map(drop)
 }
 
 pub(crate) async fn destroy_version(
@@ -263,20 +296,23 @@ async fn with_versions(sql: &mut Connection, rows: Vec<Row>) -> Result<Vec<Crede
         let row: VersionRow = row;
         of_uid.entry(row.uid.clone()).or_default().push(row.try_into()?);
     }
-    Ok(rows.into_iter().map(|row| row.with(&mut of_uid)).collect())
+    let with_its_own = |row: Row| {
+        let versions = of_uid.remove(&row.uid).unwrap_or_default();
+        Credential { record: row.into(), versions }
+    };
+    Ok(rows.into_iter().map(with_its_own).collect())
 }
 
-impl Row {
-    fn with(self, versions: &mut BTreeMap<String, Vec<Version>>) -> Credential {
-        Credential {
-            versions: versions.remove(&self.uid).unwrap_or_default(),
-            name: self.name,
-            uid: self.uid,
-            description: self.description,
-            version: self.version,
-            create_time: from_micros(self.create_time),
-            update_time: from_micros(self.update_time),
-            revision: self.revision,
+impl From<Row> for Record {
+    fn from(row: Row) -> Self {
+        Self {
+            name: row.name,
+            uid: row.uid,
+            description: row.description,
+            version: row.version,
+            create_time: from_micros(row.create_time),
+            update_time: from_micros(row.update_time),
+            revision: row.revision,
         }
     }
 }

@@ -69,7 +69,7 @@ async fn event(database: &Database, change: Change) -> Result<Option<Event>, Err
     let what = if change.deleted {
         Some(What::Deleted(change.name))
     } else {
-        store::head(database.read().await?.connection(), &change.name).await?.map(What::Changed)
+        store::head(&mut *database.reader().await?, &change.name).await?.map(What::Changed)
     };
     Ok(what.map(|what| Event { what, revision: change.revision, trace_context: change.trace_context }))
 }

@@ -212,11 +212,11 @@ async fn a_rotation_between_reading_and_opening_is_no_failure() {
     let ticket = ticket::check(&claims, &applier(), fixture.clock.clock().now()).unwrap();
     let fetch = &fixture.grpc.fetch;
     let rows = fetch.rows(&ticket).await.unwrap();
-    let former = rows[0].1.sealed.key_id.clone();
+    let former = rows[0].sealed.key_id.clone();
     plugin.change(|behaviour| behaviour.key_id = "k2".into());
     fixture.rewrap_all().await;
     assert!(!fetch.keys.held().contains(&former), "a key that was removed is not in memory any more");
     let newest = fetch.with_keys_or_again(rows, &ticket).await.unwrap();
-    let (name, newest, kek) = &newest[0];
-    assert!(newest.sealed.key_id != former && open(name, newest, kek).is_ok());
+    let (newest, kek) = &newest[0];
+    assert!(newest.sealed.key_id != former && open(newest, kek).is_ok());
 }

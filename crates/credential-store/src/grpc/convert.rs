@@ -133,7 +133,7 @@ pub(crate) fn credential_page(credentials: Vec<Credential>, size: u32) -> wire::
     let mut page = wire::ListCredentialsResponse::default();
     let (mut last, mut bytes) = (String::new(), 0);
     for stored in credentials.into_iter().take(wanted) {
-        let id = stored.name.id().to_owned();
+        let id = stored.record.name.id().to_owned();
         let message = credential(stored);
         bytes += message.encoded_len();
         if bytes > LARGEST_PAGE_BYTES && !page.credentials.is_empty() {
@@ -180,16 +180,17 @@ fn audit_event(event: AuditEvent) -> WireAuditEvent {
 }
 
 pub(crate) fn credential(credential: Credential) -> wire::Credential {
+    let Credential { record, versions } = credential;
     wire::Credential {
-        etag: credential.etag(),
-        name: credential.name.to_string(),
-        uid: credential.uid,
-        description: credential.description,
-        version: credential.version,
-        versions: credential.versions.into_iter().map(version).collect(),
-        create_time: Some(timestamp(credential.create_time)),
-        update_time: Some(timestamp(credential.update_time)),
-        revision: credential.revision,
+        etag: record.etag(),
+        name: record.name.to_string(),
+        uid: record.uid,
+        description: record.description,
+        version: record.version,
+        versions: versions.into_iter().map(version).collect(),
+        create_time: Some(timestamp(record.create_time)),
+        update_time: Some(timestamp(record.update_time)),
+        revision: record.revision,
     }
 }
 
