@@ -9,6 +9,8 @@
 //!    └─ streams   500 watches: memory, and from a change's acknowledgement to the last watcher
 //! ```
 //!
+//! Over `SQLite`, or with `PULLPASS_TEST_DATABASE=postgres` over a real `PostgreSQL` of Debian's package.
+//!
 //! The tables are Markdown, for docs/benchmarks.md.
 
 #![expect(clippy::print_stdout, reason = "the figures are what it is run for")]
@@ -32,6 +34,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use e2e::measure::machine;
+use pullpass_test_database::Kind;
 use store::Store;
 
 /// Times credential-store against empty calls, fdatasync and a small database
@@ -64,7 +67,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if cfg!(debug_assertions) {
         println!("This is a debug build: its figures say nothing.");
     }
-    println!("{}\n", machine());
+    println!("{}; {:?}\n", machine(), Kind::of_this_run());
     let store = Store::start("bench-store").await?;
     fetches::run(&store, arguments.rounds).await?;
     writes::run(&store, arguments.rounds).await?;

@@ -22,6 +22,7 @@ use pullpass_runtime::{
     Connection, Tls,
     config::{PeerConfig, TlsConfig},
 };
+use pullpass_test_database::{Kind, Server};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 pub(crate) type Client = CredentialStoreClient<Connection>;
@@ -36,7 +37,10 @@ pub(crate) struct Store {
     admin: TlsConfig,
     process: Process,
     tickets: Arc<Tickets>,
+    url: String,
     folder: WorkFolder,
+    /// If the database is not a file.
+    server: Option<Server>,
 }
 
 /// What makes tickets: grant-manager's key, and what it would say.
@@ -52,9 +56,10 @@ impl Store {
         let state = StateDir::prepare(&Options::new(folder.path().join("pullpass")))?;
         let tickets = Arc::new(Tickets::of(&state)?);
         let (peer, admin) = (state.peer(SERVICE)?, state.admin().clone());
-        lift_rate(&state)?;
+        let (url, server) = database(&state);
+        configure(&state, &url)?;
         let process = launch(&state)?;
-        let store = Self { state, peer, admin, process, tickets, folder };
+        let store = Self { state, peer, admin, process, tickets, url, folder, server };
         store.serves().await;
         Ok(store)
     }
@@ -66,7 +71,7 @@ impl Store {
     ) -> anyhow::Result<()> {
         let ended = self.process.terminate(PATIENCE).await;
         anyhow::ensure!(ended.is_some_and(|ended| ended.success()), "it ended with {ended:?}");
-        change(&format!("sqlite://{}", self.state.database(SERVICE).display())).await?;
+        change(&self.url).await?;
         self.process = launch(&self.state)?;
         self.serves().await;
         Ok(())
@@ -115,14 +120,26 @@ impl Store {
 
     /// A folder on the file system that the database is on.
     pub(crate) fn folder(&self) -> &std::path::Path {
-        self.folder.path()
+        self.server.as_ref().map_or_else(|| self.folder.path(), Server::folder)
     }
 }
 
-/// A few callers do here what many do elsewhere.
-fn lift_rate(state: &StateDir) -> anyhow::Result<()> {
+/// A file in the state folder, or what `PULLPASS_TEST_DATABASE` asks for.
+fn database(state: &StateDir) -> (String, Option<Server>) {
+    match Kind::of_this_run() {
+        Kind::Sqlite => (format!("sqlite://{}", state.database(SERVICE).display()), None),
+        Kind::Postgres => {
+            let server = Server::start();
+            (server.create("bench"), Some(server))
+        }
+    }
+}
+
+/// A few callers do here what many do elsewhere, so that rates are lifted.
+fn configure(state: &StateDir, url: &str) -> anyhow::Result<()> {
     let file = state.config_file(SERVICE);
     let mut config: toml::Table = std::fs::read_to_string(&file)?.parse()?;
+    config["database"]["url"] = url.into();
     let roles = config["server"]["roles"].as_array_mut().context("no roles")?;
     for role in roles.iter_mut().filter_map(toml::Value::as_table_mut) {
         for limit in ["requests_per_second", "burst"] {
