@@ -68,6 +68,9 @@ impl Readers {
         }
         let turn = tokio::time::timeout(PATIENCE, self.kept.clone().lock_owned());
         let mut kept = turn.await.map_err(|_| Error::Busy)?;
+        if self.pool.is_closed() {
+            return Err(sqlx::Error::PoolClosed.into());
+        }
         if kept.is_none() {
             *kept = Some(self.address.connect_to_read().await?);
         }

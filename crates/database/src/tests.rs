@@ -156,6 +156,9 @@ async fn everything_is_there_after_reopening_and_the_numbers_go_on() {
     add(&database, "a").await;
     database.close().await;
     assert!(database.write().await.is_err());
+    assert!(database.read().await.is_err());
+    assert!(database.reader().await.is_err());
+    assert!(database.audit(entry("a")).await.is_err());
 
     let again = open(&place).await;
     assert_eq!(things(&again).await, ["a"]);
