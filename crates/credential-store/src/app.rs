@@ -12,8 +12,8 @@ use pullpass_runtime::{Clock, Server, Shutdown, Tls};
 use tonic::service::Routes;
 
 use crate::{
-    config::Config, credentials::Credentials, fetch::Fetch, grpc::Grpc, keys::Keys, metrics, rewrap::Rewrap,
-    ticket::Verifier,
+    config::Config, credentials::Credentials, fetch::Fetch, grpc::Grpc, keys::Keys, lookup::Lookup, metrics,
+    rewrap::Rewrap, ticket::Verifier,
 };
 
 /// What the audit trail calls this service.
@@ -52,7 +52,7 @@ pub(crate) async fn compose(
     let grpc = Grpc {
         credentials: Credentials { database: database.clone(), keys: keys.clone(), clock: clock.clone() },
         rewrap: Rewrap { database: database.clone(), keys: keys.clone(), clock: clock.clone() },
-        fetch: Fetch { database, keys, tickets, clock },
+        fetch: Fetch { lookup: Lookup::new(database.clone()), database, keys, tickets, clock },
         shutdown: shutdown.clone(),
     };
     Ok((grpc, recovery))

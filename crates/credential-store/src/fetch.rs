@@ -14,9 +14,10 @@ use pullpass_runtime::{Clock, PeerIdentity};
 use crate::{
     error::Error,
     keys::Keys,
+    lookup::Lookup,
     metrics,
     seal::{Kek, Place},
-    store::{self, Newest},
+    store::Newest,
     ticket::{self, Ticket, Verifier},
 };
 
@@ -28,6 +29,7 @@ pub(crate) const VERSIONS: &str = "versions";
 #[derive(Debug)]
 pub(crate) struct Fetch {
     pub(crate) database: Database,
+    pub(crate) lookup: Lookup,
     pub(crate) keys: Arc<Keys>,
     pub(crate) tickets: Verifier,
     pub(crate) clock: Clock,
@@ -94,7 +96,7 @@ impl Fetch {
     }
 
     async fn rows(&self, ticket: &Ticket) -> Result<Vec<Newest>, Error> {
-        let newest = store::newest(&mut *self.database.reader().await?, &ticket.credentials).await?;
+        let newest = self.lookup.newest(&ticket.credentials).await?;
         let of = |name: &CredentialName| {
             let newest = newest.iter().find(|newest| newest.name == *name);
             newest.cloned().ok_or_else(|| Error::LinkedNotFound(name.clone()))

@@ -26,6 +26,7 @@ mod fetch;
 pub mod fuzzing;
 mod grpc;
 mod keys;
+mod lookup;
 mod metrics;
 mod rewrap;
 mod seal;

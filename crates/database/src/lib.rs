@@ -115,7 +115,7 @@ impl Database {
     }
 
     /// For one statement that reads: a snapshot by itself.
-    pub async fn reader(&self) -> Result<Reader, Error> {
+    pub async fn reader(&self) -> Result<Reader, sqlx::Error> {
         self.0.readers.one().instrument(tracing::info_span!("database.read")).await
     }
 

@@ -62,14 +62,14 @@ impl Readers {
     }
 
     /// For one statement.
-    pub(crate) async fn one(&self) -> Result<Reader, Error> {
+    pub(crate) async fn one(&self) -> Result<Reader, sqlx::Error> {
         if let Address::Postgres(_) = self.address {
             return Ok(Reader(Kind::Pooled(self.pool.acquire().await?)));
         }
         let turn = tokio::time::timeout(PATIENCE, self.kept.clone().lock_owned());
-        let mut kept = turn.await.map_err(|_| Error::Busy)?;
+        let mut kept = turn.await.map_err(|_| sqlx::Error::PoolTimedOut)?;
         if self.pool.is_closed() {
-            return Err(sqlx::Error::PoolClosed.into());
+            return Err(sqlx::Error::PoolClosed);
         }
         if kept.is_none() {
             *kept = Some(self.address.connect_to_read().await?);
