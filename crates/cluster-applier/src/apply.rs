@@ -17,6 +17,7 @@ use k8s_openapi::api::{
 };
 use kube::Resource;
 use pullpass_domain::name::{Namespace, ServiceAccount};
+use pullpass_runtime::failpoint;
 use serde::de::DeserializeOwned;
 
 use crate::{
@@ -26,7 +27,6 @@ use crate::{
         object::{Account, BindingFacts, GRANT, Identity, LINK, SecretFacts, SlimSecret},
     },
     desired::Name,
-    failpoint,
     plan::{Action, Change, Content, Edit, Question, Step, View},
     state::Shared,
 };

@@ -12,14 +12,13 @@ use pullpass_api::{
     grant::v1::{IssueTicketRequest, grant_manager_client::GrantManagerClient},
 };
 use pullpass_domain::secret::SecretBytes;
-use pullpass_runtime::{Connection, telemetry};
+use pullpass_runtime::{Connection, failpoint, telemetry};
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 use tracing::Instrument;
 
 use crate::{
-    failpoint,
     material::{Failure, Order, Rendered},
     plan::{Reason, Standing},
     queue::jittered,
@@ -100,7 +99,7 @@ impl Fetcher {
         failpoint::pass("after", "ticket");
         let request = FetchPullSecretRequest { ticket: issued?.into_inner().ticket };
         let fetched = limited(self.credential_store.clone().fetch_pull_secret(request)).await?.into_inner();
-        failpoint::pass("after", "fetch");
+        failpoint::pass_with("after", "fetch", &fetched);
         rendered(order, fetched)
     }
 }

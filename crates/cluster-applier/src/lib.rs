@@ -26,7 +26,6 @@ mod cluster;
 pub mod config;
 mod desired;
 mod error;
-mod failpoint;
 mod fetch;
 mod follow;
 mod grpc;

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pullpass_runtime::telemetry;
+use pullpass_runtime::{failpoint, telemetry};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -14,7 +14,7 @@ use tracing::Instrument;
 use crate::{
     apply::{Applier, Setback},
     cluster::client::Error,
-    error, failpoint,
+    error,
     plan::{self, Outcome, Outcomes, Reason, Standing},
     queue::{End, Job},
 };

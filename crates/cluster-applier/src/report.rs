@@ -3,11 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use pullpass_api::grant::v1::{ReportSyncRequest, grant_manager_client::GrantManagerClient};
-use pullpass_runtime::{Connection, status::retry_after};
+use pullpass_runtime::{Connection, failpoint, status::retry_after};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
-    failpoint,
     queue::jittered,
     state::{Shared, State},
 };

@@ -63,6 +63,7 @@ impl Fetch {
         };
         self.database.audit(entry).await?;
         metrics::fetched(outcome.as_ref().err());
+        pullpass_runtime::failpoint::pass_with("after", "fetch", &outcome);
         outcome
     }
 

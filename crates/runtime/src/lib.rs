@@ -18,6 +18,7 @@ pub mod clock;
 pub mod config;
 mod cut;
 mod ending;
+pub mod failpoint;
 mod frames;
 pub mod gate;
 pub mod identity;
