@@ -22,6 +22,7 @@ use crate::{
     material::{Failure, Order, Rendered},
     plan::{Reason, Standing},
     queue::jittered,
+    reconcile::rethrow,
     state::Shared,
 };
 
@@ -62,7 +63,7 @@ impl Fetcher {
             let retry = retry.unwrap_or_else(|| Instant::now() + SELDOM);
             tokio::select! {
                 () = self.shared.fetch.notified() => {}
-                Some(_) = running.join_next() => {}
+                Some(ended) = running.join_next() => rethrow(ended),
                 () = tokio::time::sleep_until(retry.into()) => {}
             }
         }

@@ -56,7 +56,7 @@ pub(crate) async fn run(applier: Applier, in_flight: usize, token: CancellationT
 }
 
 /// A panic in a job is a mistake of ours and ends the process, which then starts from what is really there.
-fn rethrow(ended: Result<(), tokio::task::JoinError>) {
+pub(crate) fn rethrow(ended: Result<(), tokio::task::JoinError>) {
     if let Err(panic) = ended.map_err(tokio::task::JoinError::try_into_panic) {
         std::panic::resume_unwind(panic.unwrap_or_else(|_| Box::new("a job was cancelled")));
     }
