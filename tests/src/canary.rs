@@ -3,6 +3,7 @@
 
 mod forms;
 mod search;
+mod watch;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -11,6 +12,7 @@ use std::{
 };
 
 pub use search::Search;
+pub use watch::Watch;
 
 /// Where a canary was found.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -64,12 +64,17 @@ impl Server {
 
     /// Starts another one.
     pub fn start() -> Self {
-        Self::start_with(PORT, |_| Vec::new())
+        Self::start_with(&[])
+    }
+
+    /// Starts one with further settings, as in `log_statement=all`.
+    pub fn start_with(settings: &[&str]) -> Self {
+        Self::run(PORT, |_| settings.iter().map(ToString::to_string).collect())
     }
 
     /// Starts one that listens on `address`, too, for TLS and passwords only.
     pub fn start_listening(address: SocketAddr, certificate: &str, key: &str) -> Self {
-        Self::start_with(address.port(), |data| {
+        Self::run(address.port(), |data| {
             let file = |name: &str, content: &str, mode| {
                 let file = data.join(name);
                 fs::write(&file, content).expect("it can be written");
@@ -84,7 +89,7 @@ impl Server {
     }
 
     /// `settings` are made of the folder of the data, once that is there.
-    fn start_with(port: u16, settings: impl FnOnce(&Path) -> Vec<String>) -> Self {
+    fn run(port: u16, settings: impl FnOnce(&Path) -> Vec<String>) -> Self {
         let folder = tempfile::Builder::new().prefix("pullpass-postgres-").tempdir();
         let folder = folder.expect("a temporary folder can be made").keep();
         let data = folder.join("data");

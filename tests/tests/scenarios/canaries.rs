@@ -3,19 +3,22 @@
 
 mod crash;
 mod planted;
+mod postgres;
+mod said;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use e2e::{
     Scenario,
     canary::{Scanner, Search},
     collector::Collector,
-    metrics,
     pullpass::Service,
 };
 use pullpass_api::credential::v1::{
     CreateCredentialRequest, FetchPullSecretRequest, Material, RegistryLogin, material::Source,
 };
 use serde_json::json;
+
+use said::Said;
 
 /// Every password that the scenario uses, on whatever path. Each has a part that every encoding writes in another way, and
 /// one by which it is found in what was encoded twice.
@@ -29,39 +32,6 @@ const TICKET: &str = "fake-canary-ticket-5c90 /+\"\u{e9}\\";
 const LOGIN: &str = "fake-canary-login-38fd /+\"\u{e9}\\";
 const FILE: &str = "fake-canary-file-a24c /+\"\u{e9}\\";
 const CRASHED: &str = "fake-canary-crashed-c417 /+\"\u{e9}\\";
-
-/// All that was said to a user, and what was asked for.
-#[derive(Default)]
-struct Said {
-    answers: Vec<String>,
-    audit: String,
-    metrics: String,
-}
-
-impl Said {
-    async fn cli(&mut self, scenario: &Scenario, input: &str, arguments: &[&str]) -> i32 {
-        let output = scenario.pullpass.cli_with(input, arguments).await;
-        self.answers.extend([output.stdout, output.stderr]);
-        output.code
-    }
-
-    fn status(&mut self, status: &tonic::Status) {
-        let details = String::from_utf8_lossy(status.details()).into_owned();
-        self.answers.push(format!("{status:?} {status} {details}"));
-    }
-
-    async fn audit(&mut self, scenario: &Scenario) {
-        let trail = scenario.pullpass.cli(&["audit", "list", "--limit", "0", "-o", "json"]).await.ok();
-        self.audit.push_str(&trail.stdout);
-    }
-
-    async fn metrics(&mut self, scenario: &Scenario) {
-        for service in Service::ALL {
-            let address = scenario.pullpass.state().metrics_address(service).expect("metrics");
-            self.metrics.push_str(&metrics::text(address).await);
-        }
-    }
-}
 
 #[tokio::test]
 async fn passwords_are_never_logged_said_or_stored_in_the_clear() {
@@ -117,9 +87,13 @@ fn search<'a>(scanner: &'a Scanner, scenario: &Scenario, collector: &Collector, 
     search.bytes("traces", "what the collector received", &collector.received());
     search.bytes("metrics", "what the services serve", said.metrics.as_bytes());
     search.bytes("audit trails", "pullpass audit list", said.audit.as_bytes());
+    search.bytes("audit exports", "pullpass audit export, verify and exposure", said.exports.as_bytes());
+    search.bytes("crash output", "what panics and their backtraces say", said.crashes.as_bytes());
     search.bytes("answers", "what the command and the errors said", said.answers.join("\n").as_bytes());
+    let commands = "command lines and environments of the command";
+    search.bytes(commands, "/proc while it ran", &said.commands.seen());
     for service in Service::ALL {
-        search.process("command lines and environments", scenario.pullpass.process_id(service));
+        search.process("command lines and environments of services", scenario.pullpass.process_id(service));
     }
     search
 }
@@ -127,26 +101,36 @@ fn search<'a>(scanner: &'a Scanner, scenario: &Scenario, collector: &Collector, 
 async fn accepted_paths(scenario: &Scenario, said: &mut Said, namespace: &str) {
     let create =
         ["credential", "create", "canary", "--server", "quay.io", "--username", "robot", "--password-stdin"];
-    assert_eq!(said.cli(scenario, CREATED, &create).await, 0, "{:?}", said.answers.last());
+    assert_eq!(said.cli(&scenario.pullpass, CREATED, &create).await, 0, "{:?}", said.answers.last());
     let config = json!({"auths": {"quay.io": {"auth": BASE64_STANDARD.encode(format!("robot:{IMPORTED}"))}}});
     let import = ["credential", "import", "imported", "--from-file", "-"];
-    assert_eq!(said.cli(scenario, &config.to_string(), &import).await, 0, "{:?}", said.answers.last());
+    assert_eq!(
+        said.cli(&scenario.pullpass, &config.to_string(), &import).await,
+        0,
+        "{:?}",
+        said.answers.last()
+    );
     let old_style = json!({"quay.io": {"username": "robot", "password": DOCKERCFG}});
     let import = ["credential", "import", "old-style", "--from-file", "-"];
-    assert_eq!(said.cli(scenario, &old_style.to_string(), &import).await, 0, "{:?}", said.answers.last());
+    assert_eq!(
+        said.cli(&scenario.pullpass, &old_style.to_string(), &import).await,
+        0,
+        "{:?}",
+        said.answers.last()
+    );
     let link = ["link", "create", "canary", "--credential", "canary", "--namespace", namespace];
     let link = [&link[..], &["--service-account", "default", "--wait"]].concat();
-    assert_eq!(said.cli(scenario, "", &link).await, 0, "{:?}", said.answers.last());
+    assert_eq!(said.cli(&scenario.pullpass, "", &link).await, 0, "{:?}", said.answers.last());
 
     let file = scenario.pullpass.state().dir().with_file_name("password");
     std::fs::write(&file, FILE).unwrap();
     let file = file.to_str().unwrap();
     let login = ["--server", "quay.io", "--username", "robot"];
     let by_file = [&["credential", "rotate", "imported"], &login[..], &["--password-file", file]].concat();
-    assert_eq!(said.cli(scenario, "", &by_file).await, 0, "{:?}", said.answers.last());
+    assert_eq!(said.cli(&scenario.pullpass, "", &by_file).await, 0, "{:?}", said.answers.last());
     let rotate = [&["credential", "rotate", "canary"], &login[..], &["--password-stdin"]].concat();
-    assert_eq!(said.cli(scenario, ROTATED, &rotate).await, 0, "{:?}", said.answers.last());
-    assert_eq!(said.cli(scenario, "", &["status", "--wait"]).await, 0, "{:?}", said.answers.last());
+    assert_eq!(said.cli(&scenario.pullpass, ROTATED, &rotate).await, 0, "{:?}", said.answers.last());
+    assert_eq!(said.cli(&scenario.pullpass, "", &["status", "--wait"]).await, 0, "{:?}", said.answers.last());
 }
 
 async fn refused_paths(scenario: &Scenario, said: &mut Said) {
@@ -167,14 +151,14 @@ async fn refused_paths(scenario: &Scenario, said: &mut Said) {
     ];
     for (number, input) in refused.iter().enumerate() {
         let import = ["credential", "import", "refused", "--from-file", "-"];
-        assert_eq!(said.cli(scenario, input, &import).await, 1, "refused[{number}] was taken");
+        assert_eq!(said.cli(&scenario.pullpass, input, &import).await, 1, "refused[{number}] was taken");
     }
     let taken =
         ["credential", "create", "canary", "--server", "quay.io", "--username", "robot", "--password-stdin"];
-    assert_eq!(said.cli(scenario, REFUSED, &taken).await, 1);
+    assert_eq!(said.cli(&scenario.pullpass, REFUSED, &taken).await, 1);
     let colon =
         ["credential", "create", "colon", "--server", "quay.io", "--username", "ro:bot", "--password-stdin"];
-    assert_eq!(said.cli(scenario, REFUSED, &colon).await, 1);
+    assert_eq!(said.cli(&scenario.pullpass, REFUSED, &colon).await, 1);
 }
 
 async fn calls_without_the_command(scenario: &Scenario, said: &mut Said) {
@@ -206,6 +190,6 @@ async fn reads(scenario: &Scenario, said: &mut Said) {
         &["credential", "get", "old-style"],
     ];
     for command in commands {
-        said.cli(scenario, "", command).await;
+        said.cli(&scenario.pullpass, "", command).await;
     }
 }

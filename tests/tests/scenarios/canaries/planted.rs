@@ -1,12 +1,13 @@
 //! The control: a canary that is planted in every kind of thing, each in another form, is found in each.
 
-use std::{fs, path::Path, process::Command};
+use std::{fmt::Write as _, fs, path::Path, process::Command};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use e2e::{
     Scenario,
     canary::{Scanner, Search, hex},
     collector::Collector,
+    command::Run,
     eventually,
     process::Process,
     wait::seen,
@@ -40,11 +41,14 @@ pub(super) async fn is_found_in_every_kind(
     plant("planted.toml", "fake-canary-created-4b1f+%2F%2B%22%C3%A9%5C");
     said.metrics.push_str("fake-canary-created-4b1f%20%2F%2B%22%C3%A9%5C");
     said.audit.push_str("fake-canary-created-4b1f%20%2f%2b%22%c3%a9%5c");
+    said.exports.push_str(&hex(CREATED.as_bytes()));
+    write!(said.crashes, "Login {{ password: {CREATED:?} }}").unwrap();
+    said.commands.run(Run::new(Path::new("cat"), ["-", CREATED])).await.unwrap();
     said.answers.push(hex(CREATED.as_bytes()).to_uppercase());
     export_a_span(collector).await;
 
     let found = search(scanner, s, collector, said);
-    for kind in found.kinds().filter(|kind| !kind.starts_with("command lines")) {
+    for kind in found.kinds().filter(|kind| *kind != "command lines and environments of services") {
         assert!(!found.hits(kind).is_empty(), "what was planted in {kind} was not found");
     }
     in_a_process(scanner, state).await;
