@@ -14,7 +14,7 @@ use tonic::{Code, Request, Response, Status};
 
 use crate::{
     Recovery, StateError,
-    judge::{Discord, EXPECTED_EPOCH, FOUND_EPOCH},
+    judge::{Discord, EXPECTED_EPOCH, FOUND_EPOCH, judge},
     log_head,
     state_file::State,
 };
@@ -58,8 +58,10 @@ impl Wire for Recovery {
 impl Recovery {
     async fn accept(&self, principal: String, expected: i64) -> Result<Accepted, Error> {
         let _alone = self.0.accepting.lock().await;
-        let discord = self.discord().clone().ok_or(Error::NotSealed)?;
+        // From here on no other replica accepts anything.
         let mut write = self.0.database.write().await?;
+        self.go_along().await?;
+        let discord = self.discord().clone().ok_or(Error::NotSealed)?;
         let found = write.head().await?;
         if found.revision != expected {
             return Err(Error::Unexpected { expected, found: found.revision });
@@ -76,12 +78,37 @@ impl Recovery {
         write.audit(entry).await?;
         let now = write.head().await?;
         write.commit().await?;
-        self.0.file.write(&State::from(&now))?;
+        self.unseal(&discord, &now)?;
+        Ok(Accepted { discord, now })
+    }
+
+    /// While sealed: serves if another replica was told to let the same database count.
+    pub(crate) async fn follow_acceptance(&self) -> anyhow::Result<()> {
+        let _alone = self.0.accepting.lock().await;
+        Ok(self.go_along().await?)
+    }
+
+    /// By the rule of a new start, and only from one epoch to another: the right database that is back under us takes a new
+    /// start, and who remembers nothing cannot know which database the other replica was told to let count.
+    async fn go_along(&self) -> Result<(), Error> {
+        let (discord, remembered) = (self.discord().clone(), self.0.file.read()?);
+        let (Some(discord), Some(remembered)) = (discord, remembered) else { return Ok(()) };
+        let mut read = self.0.database.read().await?;
+        let now = read.head().await?;
+        let is_news = now.epoch != discord.found().epoch && now.epoch != remembered.epoch;
+        if is_news && judge(&mut read, Some(&remembered), "").await?.is_none() {
+            self.unseal(&discord, &now)?;
+        }
+        Ok(())
+    }
+
+    fn unseal(&self, discord: &Discord, now: &Head) -> Result<(), Error> {
+        self.0.file.write(&State::from(now))?;
         *self.discord() = None;
         self.0.gate.open();
         tracing::warn!(reason = discord.reason(), "an operator accepted the database as it is");
-        log_head(&now);
-        Ok(Accepted { discord, now })
+        log_head(now);
+        Ok(())
     }
 }
 

@@ -7,6 +7,8 @@
 //!  AcceptRollback ─► new epoch + audit event, one transaction ─► state file ─► serve
 //! ```
 //!
+//! Another replica of the same database that is sealed sees that event and goes along.
+//!
 //! If the database goes back under a service that serves, or another replica begins an epoch, the process ends, so that its
 //! streams do, too; started again, it judges anew.
 
@@ -124,6 +126,9 @@ impl Recovery {
         loop {
             ticks.tick().await;
             if !self.0.gate.is_open() {
+                if let Err(error) = self.follow_acceptance().await {
+                    tracing::warn!("what another replica was told cannot be looked at: {error:#}");
+                }
                 continue;
             }
             let head = match self.note().await {

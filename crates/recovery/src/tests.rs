@@ -265,6 +265,36 @@ async fn another_replica_goes_with_an_accepted_epoch_and_with_no_other() {
 }
 
 #[tokio::test]
+async fn a_sealed_replica_goes_along_with_an_acceptance_unless_it_remembers_nothing() {
+    let one = Scene::new();
+    one.grow(2).await;
+    one.keep("older");
+    one.grow(3).await;
+    fs::copy(one.state_file(), one.path("two.json")).unwrap();
+    one.bring_back("older");
+    let one_sealed = one.open().await;
+    let two = Scene { replica: "two", ..one };
+    let two_sealed = two.open().await;
+    let three = Scene { replica: "three", ..two };
+    let three_sealed = three.open().await;
+    assert_eq!(reason(&two_sealed), Some("DATABASE_ROLLED_BACK"));
+    assert_eq!(reason(&three_sealed), Some("STATE_FILE_MISSING"));
+    two_sealed.follow_acceptance().await.unwrap();
+    assert!(!two_sealed.0.gate.is_open(), "nobody has accepted anything");
+
+    accept(&one_sealed, 2).await.unwrap();
+    change(&one_sealed).await;
+    assert_eq!(refusal(accept(&two_sealed, 3).await), (Code::FailedPrecondition, "NOT_SEALED".into()));
+    assert!(two_sealed.0.gate.is_open());
+    assert_eq!(remembered(&three.path("two.json")).revision, 3);
+    let accepted =
+        events(&one_sealed).await.into_iter().filter(|event| event.entry.action == ACCEPT_ROLLBACK);
+    assert_eq!(accepted.count(), 1);
+    three_sealed.follow_acceptance().await.unwrap();
+    assert!(!three_sealed.0.gate.is_open(), "it cannot know what was accepted");
+}
+
+#[tokio::test]
 async fn a_service_whose_database_goes_back_under_it_ends() {
     let scene = Scene::new();
     scene.grow(2).await;
