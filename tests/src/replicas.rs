@@ -1,6 +1,13 @@
 //! Two replicas of credential-store and of grant-manager, each pair on one `PostgreSQL` database, without a cluster.
 
-use std::{collections::BTreeMap, path::Path, process::Command, sync::Mutex};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Mutex,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use pullpass::dev::{Options, Service, StateDir};
@@ -13,10 +20,20 @@ use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use crate::{WorkFolder, binaries, eventually, ports, process::Process, pullpass::connection, wait::seen};
+use crate::{
+    WorkFolder, binaries,
+    command::{Output, Run},
+    eventually, ports,
+    process::Process,
+    pullpass::connection,
+    wait::seen,
+};
 
 /// The services with a database.
 pub const SERVICES: [Service; 2] = [Service::CredentialStore, Service::GrantManager];
+
+/// Longer than an orderly end takes.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A service, and which of its replicas: 0 or 1.
 pub type Which = (Service, usize);
@@ -39,8 +56,7 @@ impl Replicas {
         let options = Options { metrics: false, ..Options::new(folder.path().join("pullpass")) };
         let state = StateDir::prepare(&options).context("failed to prepare the state folder")?;
         let server = Server::start();
-        let database = |service: Service| (service, server.create(&service.binary_name().replace('-', "_")));
-        let databases = SERVICES.map(database).into();
+        let databases = SERVICES.map(|service| (service, server.create(&database(service)))).into();
         let ports = SERVICES.into_iter().flat_map(|service| [(service, 0), (service, 1)]);
         let ports = ports.map(|which| (which, ports::free())).collect();
         let replicas = Self { state, databases, ports, processes: Mutex::default(), server, folder };
@@ -62,19 +78,27 @@ impl Replicas {
         command.env("PULLPASS__DATABASE__URL", &self.databases[&service]);
         command.env("PULLPASS__SERVER__LISTEN", self.endpoint(which));
         command.env("PULLPASS__AUDIT__STATE_FILE", self.folder.path().join(format!("{name}-{n}.json")));
-        let log = self.folder.path().join(format!("{name}-{n}.log"));
-        let process = Process::start(&format!("{name} {n}"), &command, &log)?;
+        let process = Process::start(&format!("{name} {n}"), &command, &self.log_file(which))?;
         self.processes.lock().expect("no test panics with it").insert(which, process);
         Ok(())
     }
 
     /// Waits until one says that it serves.
     pub async fn wait_until_healthy(&self, which: Which) {
+        self.wait_until_health_is(which, ServingStatus::Serving).await;
+    }
+
+    /// Waits until one answers, and says that it does not serve.
+    pub async fn wait_until_sealed(&self, which: Which) {
+        self.wait_until_health_is(which, ServingStatus::NotServing).await;
+    }
+
+    async fn wait_until_health_is(&self, which: Which, wanted: ServingStatus) {
         let request = HealthCheckRequest { service: which.0.grpc_name().to_owned() };
-        eventually(format!("{which:?} serves"), async || {
+        eventually(format!("{which:?} is {wanted:?}"), async || {
             let mut health = HealthClient::new(self.connection(&self.admin(), which));
             let answer = health.check(request.clone()).await.map_err(|status| self.tail(which, &status))?;
-            seen(answer.get_ref().status() == ServingStatus::Serving, answer.get_ref())
+            seen(answer.get_ref().status() == wanted, answer.get_ref())
         })
         .await;
     }
@@ -83,6 +107,46 @@ impl Replicas {
     pub fn kill9(&self, which: Which) {
         let process = self.processes.lock().expect("no test panics with it").remove(&which);
         process.expect("it runs").kill9();
+    }
+
+    /// SIGTERM, and waits for the good end.
+    pub async fn stop(&self, which: Which) {
+        let process = self.processes.lock().expect("no test panics with it").remove(&which);
+        let ended = process.expect("it runs").terminate(PATIENCE).await;
+        assert!(ended.is_some_and(|status| status.success()), "{which:?}: {ended:?}");
+    }
+
+    /// Runs the `pullpass` command as the platform administrator, against replica `n` of both services.
+    pub async fn cli(&self, n: usize, arguments: &[&str]) -> Output {
+        let program = binaries::own("pullpass").expect("the pullpass command");
+        let run = Run::new(&program, arguments).env("PULLPASS_CONFIG", self.state.client_file());
+        let run = SERVICES.into_iter().fold(run, |run, service| {
+            let section = service.binary_name().replace('-', "_").to_uppercase();
+            run.env(&format!("PULLPASS__{section}__ENDPOINT"), self.endpoint((service, n)))
+        });
+        run.output().await.expect("the command runs")
+    }
+
+    /// Writes a copy of the database of `service` to a file, whose name it gives.
+    pub fn dump(&self, service: Service) -> PathBuf {
+        let file = self.folder.path().join(service.binary_name()).with_extension("dump");
+        self.server.dump(&database(service), &file);
+        file
+    }
+
+    /// Puts such a copy in the place of the database of `service`, none of whose replicas may run.
+    pub fn restore(&self, service: Service, file: &Path) {
+        self.server.restore(&database(service), file);
+    }
+
+    /// All that one has logged.
+    pub fn log(&self, which: Which) -> String {
+        fs::read_to_string(self.log_file(which)).unwrap_or_default()
+    }
+
+    /// The state folder: certificates and keys.
+    pub fn state(&self) -> &StateDir {
+        &self.state
     }
 
     /// The platform administrator's certificate files.
@@ -111,6 +175,10 @@ impl Replicas {
         self.server.folder()
     }
 
+    fn log_file(&self, (service, n): Which) -> PathBuf {
+        self.folder.path().join(format!("{}-{n}.log", service.binary_name()))
+    }
+
     fn endpoint(&self, which: Which) -> String {
         format!("127.0.0.1:{}", self.ports[&which])
     }
@@ -119,4 +187,8 @@ impl Replicas {
         let processes = self.processes.lock().expect("no test panics with it");
         format!("{}\n{}", status.message(), processes.get(&which).map(|p| p.tail(10)).unwrap_or_default())
     }
+}
+
+fn database(service: Service) -> String {
+    service.binary_name().replace('-', "_")
 }

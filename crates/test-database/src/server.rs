@@ -127,6 +127,18 @@ impl Server {
         must(psql.arg(database).arg("--command").arg(sql)).trim_end().to_owned()
     }
 
+    /// Writes a copy of a database to a file, as `pg_dump` makes one.
+    pub fn dump(&self, database: &str, file: &Path) {
+        must(self.client("pg_dump").args(["--format=custom", "--file"]).arg(file).arg(database));
+    }
+
+    /// Puts such a copy in the place of the database, which nobody may use.
+    pub fn restore(&self, database: &str, file: &Path) {
+        must(self.client("dropdb").arg(database));
+        must(self.client("createdb").arg(database));
+        must(self.client("pg_restore").args(["--exit-on-error", "--dbname", database]).arg(file));
+    }
+
     /// Its files and its log.
     pub fn folder(&self) -> &Path {
         &self.folder

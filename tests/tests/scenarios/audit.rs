@@ -7,15 +7,18 @@ mod full;
 use std::{collections::BTreeSet, fs, path::PathBuf, time::Instant};
 
 use e2e::{Pullpass, Scenario, command::Output, pullpass::KEEPERS};
-use pullpass::audit::{
-    record::Record,
-    verify::{Known, Place, verify},
+use pullpass::{
+    audit::{
+        record::Record,
+        verify::{Known, Place, verify},
+    },
+    dev::StateDir,
 };
 use pullpass_domain::audit::AuditKey;
 
 /// The key files of both chains, as arguments of `pullpass audit verify`.
-pub(crate) fn key_arguments(pullpass: &Pullpass) -> Vec<String> {
-    let keys = pullpass.state().audit_keys().expect("the audit keys");
+pub(crate) fn key_arguments(state: &StateDir) -> Vec<String> {
+    let keys = state.audit_keys().expect("the audit keys");
     keys.iter().flat_map(|key| ["--key".to_owned(), key.display().to_string()]).collect()
 }
 
@@ -23,7 +26,7 @@ pub(crate) fn key_arguments(pullpass: &Pullpass) -> Vec<String> {
 pub(crate) async fn export_and_verify(pullpass: &Pullpass, name: &str, more: &[&str]) -> (PathBuf, Output) {
     let file = pullpass.state().dir().join(name);
     fs::write(&file, pullpass.cli(&["audit", "export"]).await.ok().stdout).expect("the export is kept");
-    let keys = key_arguments(pullpass);
+    let keys = key_arguments(pullpass.state());
     let mut arguments = vec!["audit", "verify", "-o", "json", file.to_str().expect("a name")];
     arguments.extend(keys.iter().map(String::as_str));
     arguments.extend(more);
@@ -63,7 +66,7 @@ async fn an_export_verifies_offline_against_the_heads_that_were_told() {
     let known = fs::read_to_string(&file).expect("the export").lines().next().map(str::to_owned);
     let first = serde_json::from_str(&known.expect("a line")).map(|first| place(&first)).expect("JSON");
     let rest = s.pullpass.cli(&["audit", "export", "credential-store", "--after", "1"]).await.ok().stdout;
-    let keys = key_arguments(&s.pullpass);
+    let keys = key_arguments(s.pullpass.state());
     let mut arguments = vec!["audit", "verify", "-", "--from", &first];
     arguments.extend(keys.iter().map(String::as_str));
     let offline = s.pullpass.command(&arguments).env("PULLPASS_CONFIG", "/nowhere").input(rest);

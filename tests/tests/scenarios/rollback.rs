@@ -1,6 +1,8 @@
 //! A database goes back to an older copy: its service notices that at start and is sealed; the right copy serves without
 //! further ado, an operator may accept the older one, and no applier deletes anything because of it.
 
+mod replicas;
+
 use std::{fs, path::PathBuf, time::Duration};
 
 use e2e::{
