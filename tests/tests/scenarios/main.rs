@@ -30,6 +30,7 @@ mod leave;
 mod limits;
 mod linking;
 mod node;
+mod overload;
 mod page;
 mod plan;
 mod pods;
