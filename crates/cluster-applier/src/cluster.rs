@@ -7,7 +7,6 @@
 //! ```
 
 pub(crate) mod client;
-mod gate;
 pub(crate) mod index;
 pub(crate) mod object;
 pub(crate) mod pod;

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! A Lease alone fences nobody: a process can be stopped between its look at the clock and its write. So the turn ends a
-//! third of the duration before others may take over, it is asked when a write's body goes to the connection
-//! ([`crate::cluster::client`]), and what leaves too late all the same is refused by the write's own precondition, or is
+//! third of the duration before others may take over, it is asked when the body of a write or of a report goes to the
+//! connection ([`crate::gate`]), and what leaves too late all the same is refused by the write's own precondition, or is
 //! seen and undone by whoever is active then.
 //!
 //! Whoever loses the Lease stands by and does not end: while the API server is away nobody can renew, and appliers that

@@ -28,6 +28,7 @@ mod desired;
 mod error;
 mod fetch;
 mod follow;
+mod gate;
 mod grpc;
 mod guard;
 mod lease;

@@ -3,10 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use pullpass_api::grant::v1::{ReportSyncRequest, grant_manager_client::GrantManagerClient};
-use pullpass_runtime::{Connection, failpoint, status::retry_after};
+use pullpass_runtime::{failpoint, status::retry_after};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
+    gate::GatedConnection,
     queue::jittered,
     state::{Shared, State},
 };
@@ -22,7 +23,7 @@ const AGAIN: Duration = Duration::from_mins(1);
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// Reports whenever there is something new, for ever.
-pub(crate) async fn run(mut client: GrantManagerClient<Connection>, shared: Arc<Shared>) {
+pub(crate) async fn run(mut client: GrantManagerClient<GatedConnection>, shared: Arc<Shared>) {
     let (mut last, mut connections, mut failures) = (None, 0, 0);
     let mut not_before = Instant::now();
     loop {
