@@ -8,7 +8,7 @@
 //!    │
 //!    ├───► watch       ◄─ the changes of `database`, names and versions only
 //!    │
-//!    ├───► fetch       ticket ─► rows ─► open ─► merge ─► audit event committed ─► bytes
+//!    ├───► fetch       ticket ─► lookup ─► open ─► merge ─► audit event committed ─► bytes
 //!    │
 //!    └───► rewrap      data keys from one key-encryption key to another; no material
 //!    └───► exposures   audit events of one cluster's fetches ─► which versions it was given
