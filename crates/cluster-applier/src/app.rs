@@ -18,7 +18,7 @@ use crate::{
     config::Config,
     fetch::Fetcher,
     follow::{self, CredentialStream, DesiredStream, Stream},
-    gate, grpc,
+    grpc,
     lease::{Candidate, Turn},
     metrics, reconcile, report,
     state::{Shared, State},
@@ -39,7 +39,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let at_rest = CancellationToken::new();
     take_turns(&config, &cluster, &shared, &shutdown, &at_rest);
     watch::start(&cluster, &shared, &shutdown);
-    follow_wishes(&config, &tls, &cluster.turn, &shared, &shutdown);
+    follow_wishes(&config, &tls, &shared, &shutdown);
     let applier = Applier { cluster, shared: Arc::clone(&shared) };
     // The other half of the budget is for the calls under way and the telemetry.
     let grace = Duration::from_secs(config.server.shutdown_seconds) / 2;
@@ -71,17 +71,15 @@ fn take_turns(
 }
 
 /// Everything that talks to the other two services.
-fn follow_wishes(config: &Config, tls: &Arc<Tls>, turn: &Turn, shared: &Arc<Shared>, shutdown: &Shutdown) {
-    let to_grant_manager = connect(tls, &config.grant_manager);
-    let reports = GrantManagerClient::new(gate::connection(to_grant_manager.clone(), turn));
-    let grant_manager = GrantManagerClient::new(to_grant_manager);
+fn follow_wishes(config: &Config, tls: &Arc<Tls>, shared: &Arc<Shared>, shutdown: &Shutdown) {
+    let grant_manager = GrantManagerClient::new(connect(tls, &config.grant_manager));
     let credential_store = CredentialStoreClient::new(connect(tls, &config.credential_store));
     let state = || Arc::clone(shared);
     let wishes = DesiredStream { client: grant_manager.clone(), shared: state() };
     spawn(DesiredStream::WHAT, shutdown, follow::keep(wishes));
     let versions = CredentialStream { client: credential_store.clone(), shared: state() };
     spawn(CredentialStream::WHAT, shutdown, follow::keep(versions));
-    spawn("report", shutdown, report::run(reports, state()));
+    spawn("report", shutdown, report::run(grant_manager.clone(), state()));
     spawn("fetch", shutdown, Fetcher { grant_manager, credential_store, shared: state() }.run());
 }
 

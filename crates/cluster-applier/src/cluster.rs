@@ -7,6 +7,7 @@
 //! ```
 
 pub(crate) mod client;
+mod gate;
 pub(crate) mod index;
 pub(crate) mod object;
 pub(crate) mod pod;

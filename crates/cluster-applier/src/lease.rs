@@ -8,9 +8,10 @@
 //! ```
 //!
 //! A Lease alone fences nobody: a process can be stopped between its look at the clock and its write. So the turn ends a
-//! third of the duration before others may take over, it is asked when the body of a write or of a report goes to the
-//! connection ([`crate::gate`]), and what leaves too late all the same is refused by the write's own precondition, or is
-//! seen and undone by whoever is active then.
+//! third of the duration before others may take over, it is asked when a write's body goes to the connection
+//! ([`crate::cluster::client`]), and what leaves too late all the same is refused by the write's own precondition, or is
+//! seen and undone by whoever is active then. A report says since when its applier is the active one: grant-manager refuses
+//! it if one that became active later has reported.
 //!
 //! Whoever loses the Lease stands by and does not end: while the API server is away nobody can renew, and appliers that
 //! all end then would come back with one list for each watch and one fetch for each link, just when it is back.
@@ -31,11 +32,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::election::{Election, Step};
-use crate::{
-    cluster::client::Cluster,
-    config::LeaseConfig,
-    state::{Shared, State},
-};
+use crate::{cluster::client::Cluster, config::LeaseConfig, state::Shared};
 
 /// Until when we may write to the cluster. Clones are the same.
 #[derive(Debug, Clone)]
@@ -217,7 +214,8 @@ impl Candidate {
         }
         if active && (lapsed || !was_active) {
             tracing::info!("the active applier now");
-            self.shared.with(State::become_active);
+            let acquired = self.election.acquired();
+            self.shared.with(|state| state.become_active(acquired));
         }
         self.told = told;
     }

@@ -28,7 +28,6 @@ mod desired;
 mod error;
 mod fetch;
 mod follow;
-mod gate;
 mod grpc;
 mod guard;
 mod lease;

@@ -2,12 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use pullpass_api::grant::v1::{ReportSyncRequest, grant_manager_client::GrantManagerClient};
-use pullpass_runtime::{failpoint, status::retry_after};
+use pullpass_api::{
+    convert::timestamp,
+    grant::v1::{ReportSyncRequest, grant_manager_client::GrantManagerClient},
+};
+use pullpass_runtime::{Connection, failpoint, status::retry_after};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
-    gate::GatedConnection,
     queue::jittered,
     state::{Shared, State},
 };
@@ -16,14 +18,13 @@ use crate::{
 const GATHER: Duration = Duration::from_millis(20);
 /// … and reports are no closer together than this.
 const APART: Duration = Duration::from_millis(200);
-/// The same is told again after this time: an applier that was stopped while it was the active one may wake up and still
-/// tell how things were.
+/// The same is told again after this time, in case that a report is not what it was.
 const AGAIN: Duration = Duration::from_mins(1);
 /// How long a report may take.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// Reports whenever there is something new, for ever.
-pub(crate) async fn run(mut client: GrantManagerClient<GatedConnection>, shared: Arc<Shared>) {
+pub(crate) async fn run(mut client: GrantManagerClient<Connection>, shared: Arc<Shared>) {
     let (mut last, mut connections, mut failures) = (None, 0, 0);
     let mut not_before = Instant::now();
     loop {
@@ -57,8 +58,11 @@ pub(crate) async fn run(mut client: GrantManagerClient<GatedConnection>, shared:
 /// What is to be reported, and by which connection it has to be; nothing before everything is known, or while we stand by.
 fn report(state: &State) -> Option<(ReportSyncRequest, u64)> {
     state.may_report(std::time::Instant::now()).then(|| {
-        let request =
-            ReportSyncRequest { observed_revision: state.observed_revision(), statuses: state.statuses() };
+        let request = ReportSyncRequest {
+            observed_revision: state.observed_revision(),
+            statuses: state.statuses(),
+            acquire_time: state.acquire_time().map(timestamp),
+        };
         (request, state.connections())
     })
 }

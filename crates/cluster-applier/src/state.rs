@@ -18,6 +18,7 @@ use pullpass_domain::{
     link::{Link, Usage},
     name::Namespace,
 };
+use time::OffsetDateTime;
 use tokio::sync::Notify;
 
 use self::standby::Standby;
@@ -102,6 +103,7 @@ pub(crate) struct State {
     empty_caches: BTreeSet<&'static str>,
     turn: Turn,
     standby: Option<Standby>,
+    acquire_time: Option<OffsetDateTime>,
     /// We are at work: everything is known, and we are the active one.
     begun: bool,
     connections: u64,

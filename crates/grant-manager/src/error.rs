@@ -5,6 +5,7 @@ use std::time::Duration;
 use pullpass_api::convert;
 use pullpass_domain::name;
 use pullpass_runtime::{SpiffeId, status};
+use time::OffsetDateTime;
 use tonic::{Code, Status};
 
 /// Why a call was not carried out.
@@ -35,6 +36,11 @@ pub(crate) enum Error {
     NotRegistered(SpiffeId),
     #[error("revision {given} is ahead of this service's own, {ours}: begin anew with after_revision 0")]
     RevisionAhead { given: i64, ours: i64 },
+    #[error(
+        "an applier of {cluster} that became active at {later} has reported, after this one, which did at {given}: if this \
+         one is the active one all the same, restart it"
+    )]
+    Superseded { cluster: String, given: OffsetDateTime, later: OffsetDateTime },
     #[error(
         "the history goes on in another epoch, {ours}, than what was seen of {given}: begin anew with after_revision 0, and \
          delete nothing meanwhile"
@@ -101,6 +107,11 @@ impl From<Error> for Status {
             Error::RevisionAhead { given, ours } => {
                 let metadata = vec![("given", given.to_string()), ("revision", ours.to_string())];
                 (Code::OutOfRange, "REVISION_AHEAD", metadata)
+            }
+            Error::Superseded { cluster, given, later } => {
+                let metadata =
+                    vec![("cluster", cluster), ("given", given.to_string()), ("later", later.to_string())];
+                (Code::FailedPrecondition, "APPLIER_SUPERSEDED", metadata)
             }
             Error::OtherEpoch { given, ours } => {
                 (Code::OutOfRange, "EPOCH_CHANGED", vec![("given", given), ("epoch", ours)])

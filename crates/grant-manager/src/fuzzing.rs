@@ -39,7 +39,7 @@ pub fn convert(rpc: &str, message: &[u8]) -> Option<Result<(), Error>> {
         }
         "ReportSync" => {
             let message = wire::ReportSyncRequest::decode(message).ok()?;
-            Report::parse(message.observed_revision, message.statuses).map(drop)
+            Report::parse(message).map(drop)
         }
         "GetSyncStatus" => {
             let message = wire::GetSyncStatusRequest::decode(message).ok()?;

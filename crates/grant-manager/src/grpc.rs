@@ -246,7 +246,7 @@ impl GrantManager for Service {
         request: Request<wire::ReportSyncRequest>,
     ) -> Answer<wire::ReportSyncResponse> {
         let (caller, request) = called("ReportSync", request)?;
-        let report = Report::parse(request.observed_revision, request.statuses)?;
+        let report = Report::parse(request)?;
         self.manager.report(caller, &report).await?;
         Ok(Response::new(wire::ReportSyncResponse {}))
     }

@@ -2,7 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use pullpass_api::{convert, grant::v1::SyncStatus};
+use pullpass_api::{
+    convert,
+    grant::v1::{ReportSyncRequest, SyncStatus},
+};
+use pullpass_database::{from_micros, to_micros};
+use time::OffsetDateTime;
 
 use crate::{
     declarations,
@@ -25,15 +30,21 @@ pub(crate) const REASONS: usize = 10;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Report {
     observed_revision: i64,
+    /// Since when the applier is the active one, to the microsecond.
+    acquire_time: Option<OffsetDateTime>,
     statuses: BTreeMap<String, SyncStatus>,
 }
 
 impl Report {
     /// Checks what an applier sent.
-    pub(crate) fn parse(observed_revision: i64, statuses: Vec<SyncStatus>) -> Result<Self, convert::Error> {
+    pub(crate) fn parse(request: ReportSyncRequest) -> Result<Self, convert::Error> {
+        let ReportSyncRequest { observed_revision, statuses, acquire_time } = request;
         if observed_revision < 0 {
             return Err(convert::Error::new("observed_revision", "must not be negative"));
         }
+        let no_time = || convert::Error::new("acquire_time", "is not a point in time");
+        let acquire_time = acquire_time.map(|stamp| convert::time(&stamp).ok_or_else(no_time)).transpose()?;
+        let acquire_time = acquire_time.map(|time| from_micros(to_micros(time)));
         let mut by_name = BTreeMap::new();
         for (i, status) in statuses.into_iter().enumerate() {
             let field = |part: &str| format!("statuses[{i}].{part}");
@@ -44,13 +55,24 @@ impl Report {
                 return Err(convert::Error::new(field("name"), "is reported twice"));
             }
         }
-        Ok(Self { observed_revision, statuses: by_name })
+        Ok(Self { observed_revision, acquire_time, statuses: by_name })
+    }
+
+    /// An error if one that became active later has reported.
+    fn check_turn(&self, known: &Applier) -> Result<(), Error> {
+        match (known.acquire_time, self.acquire_time) {
+            (Some(later), Some(given)) if given < later => {
+                Err(Error::Superseded { cluster: known.cluster.name.clone(), given, later })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What is new in it, given what is kept.
     fn news<'a>(&'a self, known: &Applier, targets: &[Target]) -> News<'a> {
-        let mut news =
-            News { observed: known.observed_revision != self.observed_revision, ..News::default() };
+        let is_same =
+            (known.observed_revision, known.acquire_time) == (self.observed_revision, self.acquire_time);
+        let mut news = News { observed: !is_same, ..News::default() };
         for target in targets {
             let status = self.statuses.get(&target.declaration);
             if self.confirms(target, status) {
@@ -92,6 +114,7 @@ fn normal(mut status: SyncStatus) -> Result<SyncStatus, &'static str> {
 
 #[derive(Debug, Default)]
 struct News<'a> {
+    /// How far the applier is, or which one it is.
     observed: bool,
     statuses: Vec<(String, Option<&'a SyncStatus>)>,
     /// What is taken back.
@@ -116,6 +139,7 @@ impl Manager {
         if report.observed_revision > ours {
             return Err(Error::RevisionAhead { given: report.observed_revision, ours });
         }
+        report.check_turn(&applier)?;
         let name = applier.cluster.name.as_str();
         let targets = targets::list(read.connection(), Some(name), &[].into()).await?;
         drop(read);
@@ -140,6 +164,7 @@ async fn keep(
     report: &Report,
 ) -> Result<u64, Error> {
     let applier = appliers::of_identity(transaction.connection(), identity).await?;
+    report.check_turn(&applier)?;
     let cluster = applier.cluster.name.as_str();
     let targets = targets::list(transaction.connection(), Some(cluster), &[].into()).await?;
     let news = report.news(&applier, &targets);
@@ -157,7 +182,8 @@ async fn keep(
         return Ok(purged);
     }
     let now = transaction.now();
-    appliers::reported(transaction.connection(), cluster, report.observed_revision, now).await?;
+    let Report { observed_revision, acquire_time, .. } = *report;
+    appliers::reported(transaction.connection(), cluster, observed_revision, acquire_time, now).await?;
     Ok(purged)
 }
 
@@ -171,7 +197,15 @@ mod tests {
 
     #[test]
     fn what_cannot_be_meant_is_refused_by_its_field() {
-        let field = |observed, statuses| Report::parse(observed, statuses).unwrap_err().field;
+        let request = |observed_revision, statuses| ReportSyncRequest {
+            observed_revision,
+            statuses,
+            ..ReportSyncRequest::default()
+        };
+        let field = |observed, statuses| Report::parse(request(observed, statuses)).unwrap_err().field;
+        let no_time = prost_types::Timestamp { seconds: i64::MAX, nanos: 0 };
+        let request = ReportSyncRequest { acquire_time: Some(no_time), ..request(1, vec![]) };
+        assert_eq!(Report::parse(request).unwrap_err().field, "acquire_time");
         assert_eq!(field(-1, vec![]), "observed_revision");
         assert_eq!(field(1, vec![status("clusters/a")]), "statuses[0].name");
         assert_eq!(field(1, vec![status("secretLinks/a"), status("secretLinks/a")]), "statuses[1].name");
@@ -187,7 +221,8 @@ mod tests {
             reasons: vec![pullpass_api::grant::v1::SyncReason::default(); 11],
             ..status("secretLinks/a")
         };
-        let report = Report::parse(1, vec![sent]).unwrap();
+        let request = ReportSyncRequest { statuses: vec![sent], ..ReportSyncRequest::default() };
+        let report = Report::parse(request).unwrap();
         let kept = &report.statuses["secretLinks/a"];
         assert_eq!((kept.cluster.as_str(), kept.state, kept.reasons.len()), ("", 0, REASONS));
     }

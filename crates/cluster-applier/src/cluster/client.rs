@@ -23,8 +23,8 @@ use tokio::sync::Semaphore;
 use tower::{buffer::BufferLayer, retry::RetryLayer};
 use tracing::{Instrument, Span, field};
 
-use super::object::Identity;
-use crate::{gate, lease::Turn};
+use super::{gate, object::Identity};
+use crate::lease::Turn;
 
 /// Who wrote a field, as the API server notes it.
 const FIELD_MANAGER: &str = "pullpass";

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
+    jiff::Timestamp,
 };
+use time::OffsetDateTime;
 
 use crate::cluster::object::Identity;
 
@@ -71,6 +73,13 @@ impl Election {
     /// Until when we may write. Others wait for a third of the duration longer: for what is on its way then.
     pub(super) fn held_until(&self) -> Option<Instant> {
         self.held_until
+    }
+
+    /// Since when it is ours, by what the Lease says.
+    pub(super) fn acquired(&self) -> Option<OffsetDateTime> {
+        let lease = self.seen.as_ref()?.lease.as_ref().filter(|lease| holder(lease) == Some(&self.us))?;
+        let micros = lease.spec.as_ref()?.acquire_time.as_ref()?.0.as_microsecond();
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1000).ok()
     }
 
     /// How often the holder renews, and how long a request may take.
@@ -150,7 +159,7 @@ impl Election {
                 holder_identity: Some(self.us.clone()),
                 lease_duration_seconds: i32::try_from(self.duration.as_secs()).ok(),
                 lease_transitions: Some(transitions + i32::from(was.is_some() && !ours)),
-                acquire_time: spec.acquire_time.filter(|_| ours).or_else(|| Some(wall.clone())),
+                acquire_time: if ours { spec.acquire_time } else { Some(after(spec.acquire_time, wall)) },
                 renew_time: Some(wall.clone()),
                 ..spec
             }),
@@ -165,6 +174,12 @@ impl Election {
         (spec.holder_identity, spec.renew_time) = (None, Some(wall.clone()));
         Some(lease)
     }
+}
+
+/// The time now, or, where clocks differ, just after the holder before began: whoever comes later has the later time.
+fn after(before: Option<MicroTime>, wall: &MicroTime) -> MicroTime {
+    let next = before.and_then(|before| Timestamp::from_microsecond(before.0.as_microsecond() + 1).ok());
+    MicroTime(next.map_or(wall.0, |next| next.max(wall.0)))
 }
 
 fn holder(lease: &Lease) -> Option<&str> {

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use pullpass_domain::name::Namespace;
+use time::OffsetDateTime;
 
 use super::State;
 use crate::{
@@ -38,6 +39,11 @@ impl State {
         self.standby.is_none() && self.turn.is_held(now)
     }
 
+    /// Since when we are the active one, by the Lease; none without one.
+    pub(crate) fn acquire_time(&self) -> Option<OffsetDateTime> {
+        self.acquire_time
+    }
+
     /// Whether what we know of the cluster is what it is told by.
     pub(crate) fn may_report(&self, now: Instant) -> bool {
         self.begun && self.is_active(now)
@@ -57,9 +63,10 @@ impl State {
         self.bells.fetch = true;
     }
 
-    /// We are the active one: looks at everything once, for whatever the one before did or left.
-    pub(crate) fn become_active(&mut self) {
+    /// We are the active one since `acquired`: looks at everything once, for whatever the one before did or left.
+    pub(crate) fn become_active(&mut self, acquired: Option<OffsetDateTime>) {
         self.standby = None;
+        self.acquire_time = acquired;
         self.bells.fetch = true;
         self.begin_if_complete();
     }

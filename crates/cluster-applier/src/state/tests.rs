@@ -231,7 +231,7 @@ fn a_standby_knows_everything_and_does_nothing() {
         let preview = state.preview(&state.desired, None, &ns("a"));
         assert!(preview.materials[&web].unfetched, "contents are not compared");
     }
-    state.become_active();
+    state.become_active(None);
     assert_eq!(state.fetches(now).map(|orders| orders.len()), Some(1));
     assert_eq!(status_of(&state).0, SyncState::Pending, "nothing counts that was before");
     assert_eq!(marked(&mut state), ["a", "new"]);
@@ -247,7 +247,7 @@ fn a_fetch_that_is_under_way_when_the_turn_ends_counts_for_nothing() {
     let answer = Rendered::new(&b"{}".to_vec().into(), content.secret_type, content.versions.clone());
     state.fetched(&order, Ok(answer), now);
     assert!(state.materials.of(&link_name("web")).rendered.is_none());
-    state.become_active();
+    state.become_active(None);
     assert_eq!(state.fetches(now).map(|orders| orders.len()), Some(1), "it is fetched again");
 }
 

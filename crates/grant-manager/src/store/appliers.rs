@@ -14,6 +14,8 @@ pub(crate) struct Applier {
     pub(crate) cluster: Cluster,
     pub(crate) observed_revision: i64,
     pub(crate) report_time: Option<OffsetDateTime>,
+    /// Since when it was the active one, by its Lease.
+    pub(crate) acquire_time: Option<OffsetDateTime>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -22,6 +24,7 @@ struct Row {
     message: Vec<u8>,
     observed_revision: i64,
     report_time: Option<i64>,
+    acquire_time: Option<i64>,
 }
 
 impl TryFrom<Row> for Applier {
@@ -32,6 +35,7 @@ impl TryFrom<Row> for Applier {
             cluster: decode(&row.cluster, &row.message)?,
             observed_revision: row.observed_revision,
             report_time: row.report_time.map(from_micros),
+            acquire_time: row.acquire_time.map(from_micros),
         })
     }
 }
@@ -39,7 +43,7 @@ impl TryFrom<Row> for Applier {
 /// The one whose identity this is; an error if there is none.
 pub(crate) async fn of_identity(connection: &mut Connection, identity: &SpiffeId) -> Result<Applier, Error> {
     let query = sqlx::query_as(
-        "SELECT a.cluster, r.message, a.observed_revision, a.report_time \
+        "SELECT a.cluster, r.message, a.observed_revision, a.report_time, a.acquire_time \
          FROM appliers a JOIN resources r ON r.name = a.cluster WHERE a.identity = $1",
     );
     let row: Option<Row> = query.bind(identity.as_str()).fetch_optional(connection).await?;
@@ -49,7 +53,7 @@ pub(crate) async fn of_identity(connection: &mut Connection, identity: &SpiffeId
 /// All, or that of one cluster, by name.
 pub(crate) async fn all(connection: &mut Connection, cluster: Option<&str>) -> Result<Vec<Applier>, Error> {
     let query = sqlx::query_as(
-        "SELECT a.cluster, r.message, a.observed_revision, a.report_time \
+        "SELECT a.cluster, r.message, a.observed_revision, a.report_time, a.acquire_time \
          FROM appliers a JOIN resources r ON r.name = a.cluster \
          WHERE $1 IS NULL OR a.cluster = $1 ORDER BY a.cluster",
     );
@@ -78,10 +82,13 @@ pub(crate) async fn reported(
     connection: &mut Connection,
     cluster: &str,
     observed_revision: i64,
+    acquire_time: Option<OffsetDateTime>,
     now: OffsetDateTime,
 ) -> Result<(), Error> {
-    let query =
-        sqlx::query("UPDATE appliers SET observed_revision = $2, report_time = $3 WHERE cluster = $1");
-    query.bind(cluster).bind(observed_revision).bind(to_micros(now)).execute(connection).await?;
+    let query = sqlx::query(
+        "UPDATE appliers SET observed_revision = $2, report_time = $3, acquire_time = $4 WHERE cluster = $1",
+    );
+    let query = query.bind(cluster).bind(observed_revision).bind(to_micros(now));
+    query.bind(acquire_time.map(to_micros)).execute(connection).await?;
     Ok(())
 }

@@ -170,7 +170,19 @@ impl Scene {
         observed_revision: i64,
         statuses: &[SyncStatus],
     ) -> Result<(), Status> {
-        let request = ReportSyncRequest { observed_revision, statuses: statuses.to_vec() };
+        self.report_by(cluster, None, observed_revision, statuses).await
+    }
+
+    /// By the applier that is the active one since so many seconds after the epoch.
+    pub(crate) async fn report_by(
+        &self,
+        cluster: &str,
+        since: Option<i64>,
+        observed_revision: i64,
+        statuses: &[SyncStatus],
+    ) -> Result<(), Status> {
+        let acquire_time = since.map(|seconds| prost_types::Timestamp { seconds, nanos: 0 });
+        let request = ReportSyncRequest { observed_revision, statuses: statuses.to_vec(), acquire_time };
         self.service.report_sync(as_applier(cluster, request)).await.map(drop)
     }
 

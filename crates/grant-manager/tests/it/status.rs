@@ -5,7 +5,8 @@ use pullpass_api::grant::v1::{
     GetSyncStatusRequest, SyncState, SyncStatus, WatchSyncStatusRequest, WatchSyncStatusResponse,
     grant_manager_server::GrantManager as _,
 };
-use tonic::Status;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
 use crate::scene::{Scene, portal, soon, status_of};
 
@@ -70,6 +71,30 @@ async fn a_report_replaces_the_one_before() {
     let unknown = status_of("secretLinks/unknown", 2);
     scene.report("east", 2, &[unknown, status_of(&link.name, 2)]).await.unwrap();
     assert_eq!(states(&scene.status().await.statuses).len(), 1);
+}
+
+#[tokio::test]
+async fn an_applier_that_was_active_before_another_one_tells_nothing_any_more() {
+    let scene = Scene::with_clusters(&["east"]).await;
+    let link = scene.create_link("web", &["east"]).await.unwrap();
+    let synced = [status_of(&link.name, 2)];
+    let report = async |since, statuses: &[SyncStatus]| scene.report_by("east", since, 2, statuses).await;
+    report(Some(100), &[]).await.unwrap();
+    report(Some(200), &synced).await.unwrap();
+    let refused = report(Some(100), &[]).await.unwrap_err();
+    let reason = refused.get_details_error_info().map(|info| info.reason);
+    assert_eq!((refused.code(), reason.as_deref()), (Code::FailedPrecondition, Some("APPLIER_SUPERSEDED")));
+    assert!(refused.message().contains("restart it"), "{refused:?}");
+    assert_eq!(scene.status().await.statuses[0].state(), SyncState::Synced, "nothing of it is kept");
+    report(Some(200), &[]).await.unwrap();
+    report(Some(300), &[]).await.unwrap();
+    assert!(report(Some(200), &[]).await.is_err(), "news or none: whoever is active is known");
+    report(None, &synced).await.unwrap();
+    assert_eq!(
+        scene.status().await.statuses[0].state(),
+        SyncState::Synced,
+        "one without a Lease is the only one"
+    );
 }
 
 #[tokio::test]
@@ -195,6 +220,6 @@ async fn a_status_watch_ends_when_the_service_stops() {
     let mut stream = watch(&scene).await;
     next(&mut stream).await;
     scene.shutdown.begin();
-    assert_eq!(soon(stream.next()).await.unwrap().unwrap_err().code(), tonic::Code::Unavailable);
+    assert_eq!(soon(stream.next()).await.unwrap().unwrap_err().code(), Code::Unavailable);
     assert!(soon(stream.next()).await.is_none());
 }

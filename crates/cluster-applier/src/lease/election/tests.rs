@@ -110,6 +110,22 @@ fn another_is_waited_for_by_our_clock_from_when_its_record_was_first_seen() {
 }
 
 #[test]
+fn whoever_comes_later_has_the_later_time_also_where_its_clock_is_behind() {
+    let now = Instant::now();
+    let mut election = candidate("b", now);
+    let mut ahead = held_by("a", 10);
+    ahead.spec.as_mut().expect("a spec").acquire_time = Some(wall(60));
+    election.saw(Some(ahead), now);
+    let lease = written(election.step(now + DURATION, &wall(5)));
+    let acquired = lease.spec.as_ref().and_then(|spec| spec.acquire_time.clone()).expect("a time");
+    assert!(acquired > wall(60) && acquired < wall(61), "{acquired:?}");
+    assert_eq!(election.acquired(), None, "it is not ours before it is won");
+    election.won(stored(lease, 11), now + DURATION);
+    let ours = election.acquired().expect("it is ours").unix_timestamp_nanos();
+    assert_eq!(ours, i128::from(acquired.0.as_microsecond()) * 1000);
+}
+
+#[test]
 fn the_holder_says_how_long_it_is_to_be_waited_for() {
     let now = Instant::now();
     for (seconds, wait) in [(Some(60), 60), (Some(0), 15), (None, 15)] {

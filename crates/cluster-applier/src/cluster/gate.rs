@@ -1,5 +1,7 @@
 //! The last look at the clock: when a request's body is written to the connection, and not when the request is made. Between
 //! the two lie queues and tasks, in which a process that is stopped would stay.
+//!
+//! kube's own stack of layers, with the gate in its innermost place.
 
 use std::{
     pin::Pin,
@@ -8,63 +10,43 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
+use http::Request;
+use http_body::{Frame, SizeHint};
 use hyper_util::{client::legacy, rt::TokioExecutor};
 use kube::{
     Client, Config,
-    client::{ClientBuilder, ConfigExt},
+    client::{Body, ClientBuilder, ConfigExt},
 };
-use pullpass_runtime::Connection;
-use tonic::Status;
-use tower::{BoxError, ServiceBuilder, ServiceExt as _, util::BoxCloneSyncService};
+use tower::{BoxError, ServiceBuilder};
 
 use crate::lease::Turn;
 
-/// A connection to another service that sends no message unless it is our turn.
-pub(crate) type GatedConnection =
-    BoxCloneSyncService<http::Request<tonic::body::Body>, http::Response<tonic::body::Body>, Status>;
-
-/// A client of the API server that sends no body unless it is our turn. kube's own stack of layers, with the gate in its
-/// innermost place.
-pub(crate) fn client(config: &Config, turn: &Turn) -> kube::Result<Client> {
+/// A client that sends no body unless it is our turn.
+pub(super) fn client(config: &Config, turn: &Turn) -> kube::Result<Client> {
     let turn = turn.clone();
     let connections = legacy::Client::builder(TokioExecutor::new()).build(config.rustls_https_connector()?);
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
-        .map_request(move |request: http::Request<kube::client::Body>| {
-            request.map(|body| Gated { body, turn: turn.clone() })
-        })
+        .map_request(move |request: Request<Body>| request.map(|body| Gated { body, turn: turn.clone() }))
         .map_err(BoxError::from)
         .service(connections);
     Ok(ClientBuilder::new(service, config.default_namespace.clone()).build())
 }
 
-/// The same connection, gated.
-pub(crate) fn connection(connection: Connection, turn: &Turn) -> GatedConnection {
-    let turn = turn.clone();
-    let gated = connection.map_request(move |request: http::Request<tonic::body::Body>| {
-        request.map(|body| tonic::body::Body::new(Gated { body, turn: turn.clone() }))
-    });
-    BoxCloneSyncService::new(gated)
-}
-
-/// Why a body breaks off; the other side never gets to see a whole request.
+/// Why a body breaks off; the API server never gets to see a whole request.
 #[derive(Debug, thiserror::Error)]
 #[error("not sent, this applier stands by")]
 struct Withheld;
 
 /// A body that is there only while we may write.
-struct Gated<B> {
-    body: B,
+struct Gated {
+    body: Body,
     turn: Turn,
 }
 
-impl<B> Body for Gated<B>
-where
-    B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
-{
+impl http_body::Body for Gated {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -91,11 +73,11 @@ where
 mod tests {
     use std::{future::poll_fn, time::Duration};
 
-    use kube::client::Body as Text;
+    use http_body::Body as _;
 
     use super::*;
 
-    async fn sent(body: &mut Gated<Text>) -> Option<Result<Bytes, String>> {
+    async fn sent(body: &mut Gated) -> Option<Result<Bytes, String>> {
         let frame = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await?;
         Some(frame.map_err(|e| e.to_string()).map(|frame| frame.into_data().expect("data")))
     }
@@ -104,7 +86,7 @@ mod tests {
     async fn a_body_is_given_out_only_while_we_may_write() {
         let turn = Turn::not_yet();
         let body =
-            |text: &'static str| Gated { body: Text::from(text.as_bytes().to_vec()), turn: turn.clone() };
+            |text: &'static str| Gated { body: Body::from(text.as_bytes().to_vec()), turn: turn.clone() };
         let (mut late, mut made_before) = (body("{}"), body("{}"));
         assert_eq!(sent(&mut late).await, Some(Err(Withheld.to_string())));
         assert_eq!(sent(&mut body("")).await, None, "a GET has none");
