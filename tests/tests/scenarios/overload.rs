@@ -9,8 +9,8 @@
 //! nor about what else the machine does, for the flood goes by the number of fetches and not by the clock. Fetches a second
 //! are asserted loosely, since the service and all its callers share two processors.
 //!
-//! Not asserted is that any flood is borne: a refused call costs about a third of a fetch in this build (a call is read and
-//! its caller is known before it can be refused), so one who sends as many calls as the service could serve takes what they
+//! Not asserted is that any flood is borne: a refused call costs a good part of a fetch in this build (a call is read and its
+//! caller is known before it can be refused), so one who sends as many calls as the service could serve takes what they
 //! cost. `server.limits` bounds how many connections and calls one may have open, not how fast they are repeated.
 
 use std::{
