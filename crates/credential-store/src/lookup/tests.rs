@@ -2,7 +2,11 @@ use std::{
     future::{Future, poll_fn},
     pin::Pin,
     task::Poll,
+    time::Duration,
 };
+
+use pullpass_database::Reader;
+use tokio::time::timeout;
 
 use super::*;
 use crate::testing::Fixture;
@@ -57,10 +61,21 @@ async fn whoever_gives_up_while_it_asks_for_all_leaves_nobody_without_an_answer(
     poll_once(first.as_mut()).await;
     poll_once(second.as_mut()).await;
     drop(held);
-    // It has taken both questions to the database.
+    let busy = all_readers(&lookup.database).await;
+    // It has taken both questions and waits for the database.
     poll_once(first.as_mut()).await;
     drop(first);
+    drop(busy);
     assert_eq!(found(&second.await.unwrap(), "b"), Some(2));
+}
+
+/// Until somebody lets go of one, nobody can read.
+async fn all_readers(database: &Database) -> Vec<Reader> {
+    let mut readers = Vec::new();
+    while let Ok(reader) = timeout(Duration::from_millis(100), database.reader()).await {
+        readers.push(reader.unwrap());
+    }
+    readers
 }
 
 async fn poll_once<F: Future>(mut future: Pin<&mut F>) {
